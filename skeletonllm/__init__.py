@@ -1,0 +1,1 @@
+"""SkeletonLLM: any human-skeleton recording, seen by a multimodal LLM through a differentiable renderer."""

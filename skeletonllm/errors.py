@@ -1,0 +1,56 @@
+"""Every error that a user of SkeletonLLM can meet.
+
+    SkeletonLLMError
+    ├── ConfigError      (ValueError)    a recipe or option cannot work
+    ├── DataError        (ValueError)    the data breaks its contract
+    │   ├── FormatError                  a source file; says file, line or offset, expected, found
+    │   ├── ShardError                   one shard, or its manifest
+    │   └── ChainError                   a reply is not a chain
+    ├── TeacherError     (RuntimeError)  the teacher did not answer
+    │   └── TeacherBusyError             it may answer later; asking again makes sense
+    ├── BackendError     (RuntimeError)  a named backend is not on this machine
+    └── CheckpointError  (RuntimeError)  cannot save, load or resume
+
+A message says where, what is, what should be, what to do. Each error takes that one message, so it survives a worker
+boundary (several constructor arguments do not pickle).
+"""
+
+
+class SkeletonLLMError(Exception):
+    """Anything that SkeletonLLM raises on purpose."""
+
+
+class ConfigError(SkeletonLLMError, ValueError):
+    """A recipe or an option cannot work."""
+
+
+class DataError(SkeletonLLMError, ValueError):
+    """The data breaks its contract."""
+
+
+class FormatError(DataError):
+    """A source file is not what its format promises."""
+
+
+class ShardError(DataError):
+    """A shard, or the manifest of its data set, is damaged or missing."""
+
+
+class ChainError(DataError):
+    """A teacher's reply is not a reasoning chain."""
+
+
+class TeacherError(SkeletonLLMError, RuntimeError):
+    """The teacher refused or could not be reached; asking again in the same way will not help."""
+
+
+class TeacherBusyError(TeacherError):
+    """The teacher is busy or did not answer in time; asking again later may help."""
+
+
+class BackendError(SkeletonLLMError, RuntimeError):
+    """A backend that the configuration names is not on this machine."""
+
+
+class CheckpointError(SkeletonLLMError, RuntimeError):
+    """A checkpoint cannot be saved, loaded or resumed."""

@@ -1,0 +1,173 @@
+"""The Arrow schemas of our data sets, rows to objects and back. Tensors are flat lists plus integer shapes."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from skeletonllm.plain import canonical_json, digest
+from skeletonllm.skeleton.clip import Clip, Source
+from skeletonllm.skeleton.topology import Topology
+
+SCHEMA_VERSION = 1
+_TOPOLOGIES = b"topologies"
+_SOURCE_FIELDS = ("dataset", "format", "subject", "camera", "setup", "repetition", "file", "sha256")
+
+CLIPS = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("topology", pa.string(), nullable=False),
+        pa.field("num_persons", pa.int32(), nullable=False),
+        pa.field("num_frames", pa.int32(), nullable=False),
+        pa.field("num_joints", pa.int32(), nullable=False),
+        pa.field("positions", pa.large_list(pa.float32()), nullable=False),
+        pa.field("confidence", pa.large_list(pa.float32()), nullable=False),
+        pa.field("rotations", pa.large_list(pa.float32())),
+        pa.field("fps", pa.float64(), nullable=False),
+        pa.field("action", pa.string()),
+        pa.field("captions", pa.list_(pa.string()), nullable=False),
+        *(pa.field(f"source_{name}", pa.string(), nullable=False) for name in _SOURCE_FIELDS),
+    ]
+)
+
+# One confusable pair a row; see skeletonllm.mining.
+PAIRS = pa.schema(
+    [
+        pa.field("action", pa.string(), nullable=False),
+        pa.field("confused_with", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("count", pa.int64(), nullable=False),
+        pa.field("evidence", pa.string(), nullable=False),
+    ]
+)
+
+# One reasoning chain a row: what filters need as columns, the whole of it as JSON; see skeletonllm.reasoning.chain.
+CHAINS = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("action", pa.string(), nullable=False),
+        pa.field("verdict", pa.string(), nullable=False),
+        pa.field("teacher", pa.string(), nullable=False),
+        pa.field("request_key", pa.string(), nullable=False),
+        pa.field("chain", pa.string(), nullable=False),
+    ]
+)
+
+# One training example a row.
+EXAMPLES = pa.schema(
+    [
+        pa.field("example_id", pa.string(), nullable=False),
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("target", pa.string(), nullable=False),
+        pa.field("weight", pa.float64(), nullable=False),
+    ]
+)
+
+# One answered clip a row; scores stand in the order of the `actions` in the manifest's statistics.
+PREDICTIONS = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("action", pa.string(), nullable=False),
+        pa.field("predicted", pa.string(), nullable=False),
+        pa.field("scores", pa.list_(pa.float32()), nullable=False),
+        pa.field("format", pa.string(), nullable=False),
+        pa.field("subject", pa.string(), nullable=False),
+        pa.field("camera", pa.string(), nullable=False),
+    ]
+)
+
+REJECTED = pa.schema(
+    [
+        pa.field("file", pa.string(), nullable=False),
+        pa.field("place", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+    ]
+)
+
+
+def clips_to_table(clips: Sequence[Clip]) -> pa.Table:
+    """Clips as rows of `CLIPS`; their topologies go into the schema's metadata, each once."""
+    keys = {clip.topology: _topology_key(clip.topology) for clip in clips}
+    metadata = {_TOPOLOGIES: canonical_json({key: asdict(topology) for topology, key in keys.items()}).encode()}
+    columns: dict[str, list[Any]] = {name: [] for name in CLIPS.names}
+    for clip in clips:
+        persons, frames, joints, _ = clip.positions.shape
+        row = {
+            "clip_id": clip.clip_id,
+            "topology": keys[clip.topology],
+            "num_persons": persons,
+            "num_frames": frames,
+            "num_joints": joints,
+            "positions": clip.positions.ravel(),
+            "confidence": clip.confidence.ravel(),
+            "rotations": None if clip.rotations is None else clip.rotations.ravel(),
+            "fps": clip.fps,
+            "action": clip.action,
+            "captions": list(clip.captions),
+            **{f"source_{name}": getattr(clip.source, name) for name in _SOURCE_FIELDS},
+        }
+        for name, value in row.items():
+            columns[name].append(value)
+    arrays = [pa.array(columns[field.name], field.type) for field in CLIPS]
+    return pa.Table.from_arrays(arrays, schema=CLIPS.with_metadata(metadata))
+
+
+def clips_from_table(table: pa.Table) -> Iterator[Clip]:
+    """The clips of a table, without copying their arrays."""
+    topologies = _topologies(table)
+    for batch in table.to_batches():
+        for row in range(batch.num_rows):
+            yield _clip(batch, row, topologies)
+
+
+def clip_at(table: pa.Table, row: int) -> Clip:
+    """One clip of a table of a single batch, without copying its arrays."""
+    return _clip(table.slice(row, 1).to_batches()[0], 0, _topologies(table))
+
+
+def _topology_key(topology: Topology) -> str:
+    """Name and content: two BVH files may call different skeletons by one name."""
+    return f"{topology.name}#{digest(asdict(topology))[:8]}"
+
+
+def _topologies(table: pa.Table) -> dict[str, Topology]:
+    plain = json.loads((table.schema.metadata or {}).get(_TOPOLOGIES, b"{}"))
+    return {
+        name: Topology(
+            values["name"],
+            tuple(values["joint_names"]),
+            tuple(values["parents"]),
+            tuple(values["parts"]),
+            tuple((left, right) for left, right in values["mirror"]),
+            values["dims"],
+        )
+        for name, values in plain.items()
+    }
+
+
+def _clip(batch: pa.RecordBatch, row: int, topologies: dict[str, Topology]) -> Clip:
+    def value(name: str) -> Any:
+        return batch.column(name)[row].as_py()
+
+    def floats(name: str, *shape: int) -> np.ndarray:
+        column = batch.column(name)
+        start, end = column.offsets[row].as_py(), column.offsets[row + 1].as_py()
+        return column.values.to_numpy(zero_copy_only=True)[start:end].reshape(shape)
+
+    shape = (value("num_persons"), value("num_frames"), value("num_joints"))
+    return Clip(
+        clip_id=value("clip_id"),
+        topology=topologies[value("topology")],
+        positions=floats("positions", *shape, 3),
+        confidence=floats("confidence", *shape),
+        rotations=floats("rotations", *shape, 4) if batch.column("rotations")[row].is_valid else None,
+        fps=value("fps"),
+        action=value("action"),
+        captions=tuple(value("captions")),
+        source=Source(**{name: value(f"source_{name}") for name in _SOURCE_FIELDS}),
+    )

@@ -1,0 +1,43 @@
+"""Small makers that the tests share: a clip, a topology, with a change by keyword."""
+
+import numpy as np
+
+from skeletonllm.skeleton.clip import Clip, Source
+from skeletonllm.skeleton.topology import BODY_PARTS, TOPOLOGIES, Topology
+
+
+def make_clip(
+    clip_id: str = "c0",
+    topology: str | Topology = "kinect_v1_20",
+    num_persons: int = 1,
+    num_frames: int = 12,
+    fps: float = 30.0,
+    seed: int = 0,
+    **changes,
+) -> Clip:
+    """A clip of joints that wander about a standing pose."""
+    skeleton = TOPOLOGIES[topology] if isinstance(topology, str) else topology
+    rng = np.random.default_rng(seed)
+    pose = rng.normal(scale=0.4, size=(1, 1, skeleton.num_joints, 3))
+    drift = np.cumsum(rng.normal(scale=0.02, size=(num_persons, num_frames, skeleton.num_joints, 3)), axis=1)
+    positions = (pose + drift + np.arange(num_persons)[:, None, None, None]).astype(np.float32)
+    if skeleton.dims == 2:
+        positions[..., 2] = 0
+    values = {
+        "clip_id": clip_id,
+        "topology": skeleton,
+        "positions": positions,
+        "confidence": np.ones(positions.shape[:3], np.float32),
+        "fps": fps,
+        "action": "wave",
+        "source": Source(dataset="made", format="made", subject="P001", camera="1", file=f"{clip_id}.made"),
+    }
+    return Clip(**{**values, **changes})
+
+
+def random_topology(num_joints: int, seed: int = 0) -> Topology:
+    """A random tree of joints with random body parts."""
+    rng = np.random.default_rng(seed)
+    parents = (-1, *(int(rng.integers(0, child)) for child in range(1, num_joints)))
+    parts = tuple(str(rng.choice(BODY_PARTS)) for _ in range(num_joints))
+    return Topology(f"random_{num_joints}", tuple(f"j{j}" for j in range(num_joints)), parents, parts)
