@@ -27,7 +27,9 @@ def digest(value: Any) -> str:
 
 def to_plain(value: Any) -> Any:
     """Dataclasses, tuples and paths as dictionaries, lists and strings."""
-    return cattrs.Converter(unstruct_collection_overrides={tuple: list}).unstructure(value)
+    converter = cattrs.Converter(unstruct_collection_overrides={tuple: list})
+    converter.register_unstructure_hook(float, float)  # a 1 in a field of type float is 1.0: one value, one digest
+    return converter.unstructure(value)
 
 
 def from_plain(kind: type[T], value: Any, where: str) -> T:

@@ -15,7 +15,12 @@ _SETTINGS = {
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
 
-import pytest  # noqa: E402  the settings above come first
+import hypothesis  # noqa: E402  the settings above come first
+import pytest  # noqa: E402
+
+# A shared machine stalls now and then: how long an example takes says nothing about the code.
+hypothesis.settings.register_profile("here", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("here")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,49 @@
+"""What all flows share: the task wrapper, and artifacts that say what a data set or checkpoint is."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+
+from pipelines.executor import ExecutorName
+from pipelines.workdir import DEFAULT_WORKDIR, Workdir
+from skeletonllm.recipes import Recipe, get_recipe
+from skeletonllm.shards.manifest import CheckpointRef, DatasetRef, read_manifest
+
+__all__ = ["DEFAULT_WORKDIR", "Choices", "ExecutorName", "Workdir", "pipeline_task", "show_checkpoint", "show_dataset"]
+
+
+def pipeline_task(name: str, retries: int = 0) -> Callable[[Callable[..., Any]], Any]:
+    """A task that runs one pipeline. Results are names and fingerprints; the shards themselves say what is done."""
+    return task(name=name, retries=retries, retry_delay_seconds=5, persist_result=False, cache_policy=None)
+
+
+class Choices:
+    """A recipe with what the caller changed of it."""
+
+    def __init__(self, recipe: str, hold_out: str | None, cross_format: list[str] | None, seed: int | None) -> None:
+        self.recipe: Recipe = get_recipe(recipe)
+        self.hold_out = hold_out or self.recipe.hold_out
+        self.cross_format = tuple(self.recipe.cross_format if cross_format is None else cross_format)
+        self.seed = self.recipe.seed if seed is None else seed
+
+
+def show_dataset(dataset: DatasetRef) -> None:
+    """Publish a data set's counts as an artifact of the run."""
+    manifest = read_manifest(Path(dataset.path))
+    counts = "\n".join(f"| {key} | {value} |" for key, value in manifest.statistics.items())
+    create_markdown_artifact(
+        key=dataset.name.replace("_", "-"),
+        markdown=f"**{dataset.name}** `{dataset.fingerprint[:12]}`: {manifest.num_rows} rows in {len(manifest.shards)} "
+        f"shards, {manifest.num_rejected} rejected\n\n`{dataset.path}`\n\n| statistic | value |\n|---|---|\n{counts}",
+    )
+
+
+def show_checkpoint(checkpoint: CheckpointRef) -> None:
+    """Publish where a checkpoint lies as an artifact of the run."""
+    create_markdown_artifact(
+        key=f"checkpoint-{checkpoint.name}".replace("_", "-"),
+        markdown=f"**{checkpoint.name}** `{checkpoint.fingerprint[:12]}`\n\n`{checkpoint.path}`",
+    )

@@ -1,0 +1,93 @@
+"""Stage after stage: its data, then its training. What is there already is not made again."""
+
+from pathlib import Path
+
+from prefect import flow
+from skeletonllm.model.config import StudentConfig
+
+from flows.build_teacher_chains import build_teacher_chains
+from flows.mine_pairs import mine_pairs
+from flows.tasks import DEFAULT_WORKDIR, Choices, ExecutorName, Workdir, pipeline_task, show_checkpoint
+from pipelines import assemble, launch
+from pipelines.split import protocol_of
+from skeletonllm.plain import to_plain
+from skeletonllm.shards.manifest import CheckpointRef, DatasetRef
+from skeletonllm.train.config import RunConfig, StageConfig
+
+
+@pipeline_task("assemble examples")
+def assemble_examples(
+    workdir: Workdir,
+    stage: StageConfig,
+    clips: DatasetRef,
+    pairs: DatasetRef | None,
+    chains: DatasetRef | None,
+    choices: Choices,
+) -> DatasetRef:
+    """The examples of one stage."""
+    protocol = protocol_of(clips, choices.hold_out, choices.cross_format)
+    actions = assemble.training_actions(clips, protocol)
+    config = assemble.AssembleConfig(stage.name, stage.examples, actions, to_plain(protocol))
+    needs = set(stage.examples)
+    return assemble.run(
+        clips, pairs if "yes_no" in needs else None, chains if "chain" in needs else None, config, workdir.data
+    )
+
+
+@pipeline_task("train")
+def train_stage(
+    workdir: Workdir,
+    stage: StageConfig,
+    student: StudentConfig,
+    clips: DatasetRef,
+    examples: DatasetRef,
+    init_from: CheckpointRef | None,
+    choices: Choices,
+) -> CheckpointRef:
+    """Train one stage in worker processes, from where it stands."""
+    run = RunConfig(stage, student, choices.recipe.engine, clips, examples, init_from, choices.seed)
+    protocol = protocol_of(clips, choices.hold_out, choices.cross_format)
+    checkpoint = launch.launch(run, workdir.runs, assemble.corpus(clips, protocol))
+    show_checkpoint(checkpoint)
+    return checkpoint
+
+
+@flow(name="train-stages")
+def train_stages(
+    workdir: str = DEFAULT_WORKDIR,
+    recipe: str = "quickstart",
+    stage: str | None = None,
+    hold_out: str | None = None,
+    cross_format: list[str] | None = None,
+    clips: DatasetRef | None = None,
+    seed: int | None = None,
+    with_fixed_renderer: bool = True,
+    executor: ExecutorName = "ray",
+) -> dict[str, CheckpointRef]:
+    """Climb the stages of a recipe, up to `stage` if it is given; pairs and chains are made on the way.
+
+    Returns:
+        The checkpoint of each stage, and of the comparison with a fixed renderer.
+    """
+    work, choices = Workdir(Path(workdir)), Choices(recipe, hold_out, cross_format, seed)
+    if stage is not None:
+        choices.recipe.stage(stage)
+    clips = clips or work.newest("clips")
+    common = {"workdir": workdir, "recipe": recipe, "hold_out": hold_out, "cross_format": cross_format}
+    checkpoints: dict[str, CheckpointRef] = {}
+    last = pairs = chains = None
+    for config in choices.recipe.stages:
+        if "yes_no" in config.examples:
+            pairs = mine_pairs(**common, clips=clips, checkpoint=last, executor=executor)
+        if "chain" in config.examples:
+            chains = build_teacher_chains(**common, clips=clips, checkpoint=last, executor=executor)
+        examples = assemble_examples(work, config, clips, pairs, chains, choices)
+        last = train_stage(work, config, choices.recipe.student, clips, examples, last, choices)
+        checkpoints[config.name] = last
+        if config.name == stage:
+            return checkpoints
+    if with_fixed_renderer:
+        fixed, student = choices.recipe.fixed, choices.recipe.fixed_student
+        examples = assemble_examples(work, fixed, clips, None, None, choices)
+        checkpoints[fixed.name] = train_stage(work, fixed, student, clips, examples, None, choices)
+    return checkpoints

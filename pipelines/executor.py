@@ -1,0 +1,260 @@
+"""Build a data set shard by shard, in this process or on Ray: bounded in flight, each shard whole, the manifest last.
+
+Knows nothing of what a shard means. A shard that exists is done, so a killed build goes on where it was, and nothing
+depends on the number of workers.
+"""
+
+import fcntl
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+
+from pipelines.settings import read_settings
+from skeletonllm.errors import DataError, ShardError
+from skeletonllm.log import progress
+from skeletonllm.plain import to_plain
+from skeletonllm.shards.manifest import (
+    DatasetRef,
+    Manifest,
+    dataset_folder,
+    find_dataset,
+    fingerprint_of,
+    write_manifest,
+)
+from skeletonllm.shards.schema import REJECTED, SCHEMA_VERSION
+from skeletonllm.shards.writer import describe_shard, rejected_name, shard_name, write_shard
+
+logger = logging.getLogger(__name__)
+
+ExecutorName = Literal["inline", "ray"]
+
+# A worker that dies this often on the same shard is not unlucky: the shard kills it.
+_MAX_DEATHS = 3
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """One input that a pipeline refused: where, and why."""
+
+    file: str
+    place: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class ShardOutput:
+    """What `process_shard` makes of one input."""
+
+    table: pa.Table
+    rejected: tuple[Rejected, ...] = ()
+    statistics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Build:
+    """A data set to be built: what names it, and how one shard of it is made.
+
+    Args:
+        name: of the data set.
+        pipeline: the module that builds it.
+        version: raised when the pipeline's meaning changes.
+        config: whatever else the content depends on.
+        inputs: fingerprints of what goes in.
+        schema: name of the Arrow schema.
+        process_shard: one element of `shards` in, one shard out; a module-level function, since Ray pickles it. Not
+            given where `write_table` makes the one shard.
+        shards: one element per shard.
+        max_rejected: the run fails when more than this share of the inputs is rejected.
+    """
+
+    name: str
+    pipeline: str
+    version: int
+    config: Any
+    inputs: Sequence[str]
+    schema: str
+    process_shard: Callable[[Any], ShardOutput] | None = None
+    shards: Sequence[Any] = ()
+    max_rejected: float = 1.0
+
+    @property
+    def fingerprint(self) -> str:
+        """Same pipeline, version, config and inputs: same fingerprint."""
+        return fingerprint_of(self.pipeline, self.version, self.config, list(self.inputs))
+
+
+def map_shards(build: Build, root: Path, executor: ExecutorName = "inline") -> DatasetRef:
+    """Build the data set, or find that it is there.
+
+    Raises:
+        DataError: too much of the input was rejected; nothing is published.
+        ShardError: a shard cannot be written, or a worker died on it several times.
+    """
+    done = find_dataset(root, build.name, build.fingerprint)
+    if done is not None:
+        logger.info("%s: %s is there already, nothing to do", build.name, build.fingerprint[:12])
+        return done
+    folder = dataset_folder(root, build.name, build.fingerprint)
+    with _only_builder(folder):
+        missing = [i for i in range(len(build.shards)) if not (folder / shard_name(i, len(build.shards))).exists()]
+        with progress(build.name, len(build.shards), "shards") as tick:
+            tick(len(build.shards) - len(missing))
+            run = _on_ray if executor == "ray" else _inline
+            for count, _ in enumerate(run(build, folder, missing), start=1):
+                tick(len(build.shards) - len(missing) + count)
+        return _publish(build, folder)
+
+
+def write_table(build: Build, root: Path, make: Callable[[], ShardOutput]) -> DatasetRef:
+    """Build a data set of one shard, all or nothing: what pipelines use that reduce."""
+    return map_shards(replace(build, shards=[make], process_shard=_call), root)
+
+
+def _call(make: Callable[[], ShardOutput]) -> ShardOutput:
+    return make()
+
+
+def _make_shard(process_shard: Callable[[Any], ShardOutput], item: Any, folder: str, index: int, count: int) -> None:
+    output = process_shard(item)
+    refused = Path(folder) / rejected_name(index)
+    refused.unlink(missing_ok=True)
+    if output.rejected:
+        write_shard(refused, pa.Table.from_pylist([vars(rejected) for rejected in output.rejected], schema=REJECTED))
+    write_shard(Path(folder) / shard_name(index, count), output.table, output.statistics)
+
+
+def _inline(build: Build, folder: Path, missing: Sequence[int]) -> Iterator[int]:
+    for index in missing:
+        _make_shard(build.process_shard, build.shards[index], str(folder), index, len(build.shards))
+        yield index
+
+
+def _on_ray(build: Build, folder: Path, missing: Sequence[int]) -> Iterator[int]:
+    import ray
+    from ray.exceptions import RayTaskError, WorkerCrashedError
+
+    if not missing:
+        return
+    start_ray()
+    # Ray's own retries are off: it would hide that a shard kills its workers.
+    task = ray.remote(max_retries=0)(_make_shard)
+    waiting, deaths, running = list(missing), dict.fromkeys(missing, 0), {}
+    in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    while waiting or running:
+        while waiting and len(running) < in_flight:
+            index = waiting.pop(0)
+            ref = task.remote(build.process_shard, build.shards[index], str(folder), index, len(build.shards))
+            running[ref] = index
+        (ready,), _ = ray.wait(list(running), num_returns=1)
+        index = running.pop(ready)
+        try:
+            ray.get(ready)
+            yield index
+        except WorkerCrashedError as error:
+            deaths[index] += 1
+            if deaths[index] >= _MAX_DEATHS:
+                raise ShardError(
+                    f"{build.name}: shard {index} killed its worker {deaths[index]} times (out of memory?); "
+                    "use smaller shards or more memory, then run again: finished shards are kept"
+                ) from error
+            logger.warning("%s: the worker of shard %d died, trying again", build.name, index)
+            waiting.append(index)
+        except RayTaskError as error:
+            raise error.cause from None
+
+
+def start_ray() -> None:
+    """Connect to the Ray cluster of the settings, or start a local one; once per process."""
+    import ray
+
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    address = read_settings().ray_address
+    logger.info("starting Ray (%s)", address or "local")
+    if address:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    else:
+        # Said outright: a bare init() would join whatever cluster it finds a trace of.
+        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+
+
+def _publish(build: Build, folder: Path) -> DatasetRef:
+    count = len(build.shards)
+    described = [describe_shard(folder / shard_name(index, count)) for index in range(count)]
+    refused = [path for path in (folder / rejected_name(index) for index in range(count)) if path.exists()]
+    manifest = Manifest(
+        name=build.name,
+        schema=build.schema,
+        schema_version=SCHEMA_VERSION,
+        pipeline=build.pipeline,
+        version=build.version,
+        config=to_plain(build.config),
+        inputs=list(build.inputs),
+        fingerprint=build.fingerprint,
+        shards=[entry for entry, _ in described],
+        rejected=[describe_shard(path)[0] for path in refused],
+        statistics=_total([statistics for _, statistics in described]),
+        code_version=package_version("skeletonllm"),
+    )
+    num_inputs = manifest.num_rejected + manifest.num_rows
+    share = manifest.num_rejected / max(1, num_inputs)
+    if share > build.max_rejected or (manifest.num_rejected and not manifest.num_rows):
+        reasons = sorted({reason for path in refused for reason in _reasons(path)})[:3]
+        # The reasons stay on disk; the shards go, so that the next run judges mended input anew.
+        for index in range(count):
+            (folder / shard_name(index, count)).unlink()
+        raise DataError(
+            f"{build.name}: {manifest.num_rejected} of {num_inputs} inputs were rejected, "
+            f"at most {build.max_rejected:.0%} may be; for example: {'; '.join(reasons)}; all reasons: "
+            f"{folder}/rejected-*.arrow; mend the input or raise max_rejected"
+        )
+    return write_manifest(folder, manifest)
+
+
+def _reasons(path: Path) -> list[str]:
+    from skeletonllm.shards.reader import open_shard
+
+    return [f"{row['file']}: {row['reason']}" for row in open_shard(path).to_pylist()]
+
+
+def _total(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Numbers are added, tables of numbers added by key, anything else must be the same everywhere."""
+    total: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            if key not in total:
+                total[key] = value
+            elif isinstance(value, dict):
+                total[key] = _total([total[key], value])
+            elif isinstance(value, (int, float)) and not isinstance(value, bool):
+                total[key] = total[key] + value
+    return dict(sorted(total.items()))
+
+
+@contextmanager
+def _only_builder(folder: Path) -> Iterator[None]:
+    """One process builds a data set at a time; a lock dies with its process, so a kill leaves none behind."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise ShardError(f"{folder}: cannot be written ({error}); choose another folder with --workdir") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ShardError(
+                f"{folder}: another process is building this data set; wait for it, then run again"
+            ) from None
+        for leftover in folder.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        yield

@@ -1,0 +1,125 @@
+"""Source files of any format -> clip shards in the one canonical space. Bad files are recorded, never dropped."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pipelines.executor import Build, ExecutorName, Rejected, ShardOutput, map_shards
+from skeletonllm.errors import DataError
+from skeletonllm.plain import digest, sha256_of
+from skeletonllm.shards.manifest import DatasetRef
+from skeletonllm.shards.schema import clips_to_table
+from skeletonllm.skeleton.clip import Clip
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class IngestConfig:
+    """How source files become clips."""
+
+    files_per_shard: int = 128
+    """Source files of one shard; files that hold many clips make larger shards."""
+    max_rejected: float = 0.1
+    """The run fails when more than this share of the files is rejected."""
+
+
+@dataclass(frozen=True)
+class _Files:
+    """One shard's work: some files of a folder."""
+
+    folder: str
+    files: tuple[str, ...]
+
+
+def run(
+    folder: Path, root: Path, config: IngestConfig | None = None, executor: ExecutorName = "inline", name: str = "clips"
+) -> DatasetRef:
+    """Ingest every recording below a folder.
+
+    Args:
+        folder: holds recordings in known formats, and labels (file names, class folders, labels.csv).
+        root: where data sets are kept.
+
+    Raises:
+        DataError: no recording is found, or too many are damaged.
+    """
+    from skeletonllm.skeleton.labels import load_labels
+
+    from skeletonllm.skeleton.formats import FORMATS, find_files
+
+    config = config or IngestConfig()
+    if not folder.is_dir():
+        raise DataError(f"{folder}: not a folder; give the folder that holds the recordings")
+    files = [str(path.relative_to(folder)) for path in find_files(folder)]
+    if not files:
+        raise DataError(f"{folder}: no recording in a known format below it; known are {', '.join(FORMATS)}")
+    load_labels(folder)  # a damaged label file is one error here, not one per shard
+    step = config.files_per_shard
+    shards = [_Files(str(folder), tuple(files[start : start + step])) for start in range(0, len(files), step)]
+    build = Build(
+        name=name,
+        pipeline="ingest",
+        version=VERSION,
+        config={"files_per_shard": step},
+        inputs=[_fingerprint(folder)],
+        schema="clips",
+        process_shard=process_shard,
+        shards=shards,
+        max_rejected=config.max_rejected,
+    )
+    return map_shards(build, root, executor)
+
+
+def process_shard(work: _Files) -> ShardOutput:
+    """Read some files: their clips, and what was rejected with the reason."""
+    from skeletonllm.skeleton.labels import load_labels
+
+    from skeletonllm.skeleton.formats import read
+
+    folder = Path(work.folder)
+    labels = load_labels(folder)
+    clips: dict[str, Clip] = {}
+    rejected = []
+    for file in work.files:
+        path = folder / file
+        try:
+            for found in read(path):
+                clip = _placed(labels.apply(found, path), Path(file), path)
+                if clip.clip_id in clips:
+                    raise DataError(f"{file}: clip id {clip.clip_id!r} occurs twice; rename one of the recordings")
+                clips[clip.clip_id] = clip
+        except (DataError, OSError) as error:
+            rejected.append(Rejected(file, "", str(error)))
+    return ShardOutput(clips_to_table(list(clips.values())), tuple(rejected), _statistics(list(clips.values())))
+
+
+def _placed(clip: Clip, file: Path, path: Path) -> Clip:
+    """The clip with an id that is unique in the folder, and with its file's name and hash."""
+    source = replace(clip.source, file=str(file), sha256=sha256_of(path))
+    if not source.dataset:
+        source = replace(source, dataset=file.parts[0] if len(file.parts) > 1 else path.parent.name)
+    place = file.parent.as_posix()
+    return replace(clip, clip_id=clip.clip_id if place == "." else f"{place}/{clip.clip_id}", source=source)
+
+
+def _statistics(clips: Sequence[Clip]) -> dict[str, object]:
+    return {
+        "frames": sum(clip.num_frames for clip in clips),
+        "seconds": round(sum(clip.num_frames / clip.fps for clip in clips), 3),
+        "actions": dict(sorted(Counter(clip.action or "" for clip in clips).items())),
+        "formats": dict(sorted(Counter(clip.source.format for clip in clips).items())),
+        "subjects": dict(sorted(Counter(clip.source.subject for clip in clips).items())),
+        "topologies": dict(sorted(Counter(clip.topology.name for clip in clips).items())),
+        "persons": dict(sorted(Counter(str(clip.num_persons) for clip in clips).items())),
+    }
+
+
+def _fingerprint(folder: Path) -> str:
+    """Of all files below the folder, side files such as labels too: path, size and content."""
+    facts = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts):
+            facts.append([path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path)])
+    return digest(facts)

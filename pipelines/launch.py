@@ -1,0 +1,175 @@
+"""Start the training workers of a stage, watch them, and leave nothing behind."""
+
+import fcntl
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from skeletonllm.errors import CheckpointError, SkeletonLLMError
+from skeletonllm.log import Tick, progress
+from skeletonllm.plain import to_plain, write_whole
+from skeletonllm.shards.manifest import CheckpointRef
+from skeletonllm.train.config import RunConfig
+from skeletonllm.train.loop import read_metrics
+from skeletonllm.train.worker import CORPUS, RUN, die_with_parent
+
+logger = logging.getLogger(__name__)
+
+_DONE = "done.json"
+_POLL_S = 0.5
+_GRACE_S = 10.0
+
+
+def launch(run: RunConfig, root: Path, corpus: list[str] | None = None) -> CheckpointRef:
+    """Train a stage in worker processes, or find that it is trained; a killed run goes on from its last checkpoint.
+
+    Args:
+        run: what to train; its fingerprint names the run's folder, `root/<stage>/<fingerprint>`.
+        root: where runs are kept.
+        corpus: texts that a tokenizer made on the spot must know besides the examples.
+
+    Raises:
+        SkeletonLLMError: the workers failed; says why, and where their log is.
+        CheckpointError: another process is training this very stage.
+    """
+    from skeletonllm.train.stage import fingerprint_of
+
+    fingerprint = fingerprint_of(run)
+    folder = root / run.stage.name / fingerprint[:12]
+    done = _read_done(folder, run.stage.name, fingerprint)
+    if done is not None:
+        logger.info("stage %s: %s is trained already, nothing to do", run.stage.name, fingerprint[:12])
+        return done
+    with _only_launcher(folder):
+        write_whole(folder / RUN, json.dumps(to_plain(run), indent=2) + "\n")
+        write_whole(folder / CORPUS, json.dumps(corpus or []))
+        (folder / "error.txt").unlink(missing_ok=True)
+        _run_workers(run, folder)
+        last = max(folder.glob("checkpoints/step_*"))
+        write_whole(folder / _DONE, json.dumps({"fingerprint": fingerprint, "checkpoint": last.name}) + "\n")
+        return CheckpointRef(run.stage.name, str(last), fingerprint)
+
+
+def find_checkpoint(root: Path, stage: str) -> CheckpointRef | None:
+    """The newest finished run of a stage; None where there is none."""
+    finished = sorted((root / stage).glob(f"*/{_DONE}"), key=lambda path: path.stat().st_mtime)
+    if not finished:
+        return None
+    plain = json.loads(finished[-1].read_text())
+    return _read_done(finished[-1].parent, stage, plain["fingerprint"])
+
+
+def newest_checkpoint(root: Path, stage: str) -> CheckpointRef:
+    """The newest finished run of a stage.
+
+    Raises:
+        CheckpointError: it was never trained.
+    """
+    found = find_checkpoint(root, stage)
+    if found is None:
+        raise CheckpointError(
+            f"{root}: stage {stage!r} is not trained yet; run `skeletonllm train --stage {stage}` first"
+        )
+    return found
+
+
+def _read_done(folder: Path, stage: str, fingerprint: str) -> CheckpointRef | None:
+    try:
+        plain = json.loads((folder / _DONE).read_text())
+    except FileNotFoundError:
+        return None
+    path = folder / "checkpoints" / plain["checkpoint"]
+    return CheckpointRef(stage, str(path), fingerprint) if path.is_dir() else None
+
+
+def _run_workers(run: RunConfig, folder: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
+        *("--nproc_per_node", str(run.engine.num_workers)),
+        *("-m", "skeletonllm.train.worker", str(folder)),
+    ]
+    environment = {
+        **os.environ,
+        "TOKENIZERS_PARALLELISM": "false",
+        # torchrun sets 1 where it is not given; the worker divides the cores among the ranks itself.
+        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // run.engine.num_workers)),
+        "TORCH_EXTENSIONS_DIR": str(folder / "torch_extensions"),
+    }
+    with (folder / "log.txt").open("ab") as log:
+        # A session of its own, so that the workers can be ended as one group; and the parent's death ends them too.
+        workers = subprocess.Popen(
+            command,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
+    try:
+        with progress(run.stage.name, _num_steps(run), "steps") as tick:
+            while workers.poll() is None:
+                _show(folder, tick)
+                time.sleep(_POLL_S)
+            _show(folder, tick)
+    except BaseException:  # a cancelled flow raises more than Exception; the workers must go in any case
+        _end(workers)
+        raise
+    if workers.returncode != 0:
+        raise _failure(run, folder, workers.returncode)
+
+
+def _num_steps(run: RunConfig) -> int:
+    from skeletonllm.train.data import StageData
+
+    data = StageData(run.clips, run.examples, run.stage.batch_size, run.seed)
+    return data.num_steps(run.stage.epochs, run.stage.max_steps)
+
+
+def _show(folder: Path, tick: Tick) -> None:
+    rows = read_metrics(folder / "metrics.jsonl")
+    if rows:
+        tick(int(rows[-1]["step"]), f"loss {rows[-1]['train/loss']:.3f}")
+
+
+def _end(workers: subprocess.Popen[bytes]) -> None:
+    """Ask the whole group to stop, then make it."""
+    for number, wait_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
+        try:
+            os.killpg(workers.pid, number)
+            workers.wait(wait_s)
+            return
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _failure(run: RunConfig, folder: Path, code: int) -> SkeletonLLMError:
+    said = folder / "error.txt"
+    if said.exists():
+        return SkeletonLLMError(f"stage {run.stage.name}: {said.read_text().strip()} (log: {folder}/log.txt)")
+    tail = (folder / "log.txt").read_text(errors="replace").strip().splitlines()[-5:]
+    return SkeletonLLMError(
+        f"stage {run.stage.name}: the workers ended with code {code}; the last lines of {folder}/log.txt are:\n"
+        + "\n".join(tail)
+    )
+
+
+@contextmanager
+def _only_launcher(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CheckpointError(
+                f"{folder}: another process is training this stage; wait for it, then run again"
+            ) from None
+        yield

@@ -1,0 +1,44 @@
+"""Where a run keeps what it makes: data sets, training runs, teacher replies, reports."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from skeletonllm.errors import DataError
+from skeletonllm.shards.manifest import DatasetRef, find_dataset
+
+DEFAULT_WORKDIR = "skeletonllm-work"
+
+
+@dataclass(frozen=True)
+class Workdir:
+    """The folders of one project; whatever is in them is found by fingerprint and never made twice."""
+
+    path: Path
+
+    @property
+    def data(self) -> Path:
+        """Data sets, `data/<name>/<fingerprint>/`."""
+        return self.path / "data"
+
+    @property
+    def runs(self) -> Path:
+        """Training runs, `runs/<stage>/<fingerprint>/`."""
+        return self.path / "runs"
+
+    @property
+    def replies(self) -> Path:
+        """The teacher's replies, by request key."""
+        return self.path / "replies.sqlite"
+
+    def newest(self, name: str) -> DatasetRef:
+        """The newest data set of a name.
+
+        Raises:
+            DataError: there is none yet.
+        """
+        found = find_dataset(self.data, name)
+        if found is None:
+            raise DataError(
+                f"{self.data}: no data set {name!r} yet; run `skeletonllm ingest FOLDER --workdir {self.path}` first"
+            )
+        return found

@@ -1,0 +1,48 @@
+"""The command `skeletonllm`. Verbs import what they need when they run, so that `--help` is quick."""
+
+import sys
+from collections.abc import Sequence
+
+import tyro
+
+from skeletonllm.cli import data, learn, machine
+from skeletonllm.errors import SkeletonLLMError
+
+_VERBS = {
+    "quickstart": learn.quickstart,
+    "sample-data": data.sample_data,
+    "ingest": data.ingest,
+    "inspect": data.inspect,
+    "render": data.render,
+    "mine": learn.mine,
+    "chains": learn.chains,
+    "train": learn.train,
+    "evaluate": learn.evaluate,
+    "env": machine.env,
+}
+
+_USER_MISTAKE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; the exit code is 0, or 2 for a mistake that the message explains (`--debug` shows where)."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"] or ["--help"]
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            _VERBS,
+            prog="skeletonllm",
+            description="Any human-skeleton recording, seen by a multimodal LLM through a differentiable renderer. "
+            "Start with `skeletonllm quickstart`; `skeletonllm VERB --help` explains a verb.",
+            args=given,
+        )
+    except SkeletonLLMError as error:
+        if debug:
+            raise
+        print(f"skeletonllm: {error}", file=sys.stderr)
+        return _USER_MISTAKE
+    except KeyboardInterrupt:
+        print("skeletonllm: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0

@@ -1,0 +1,124 @@
+"""Verbs about recordings: make samples, ingest, inspect, render."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+_FolderArgument = Annotated[Path, tyro.conf.Positional]
+
+
+def sample_data(folder: _FolderArgument = Path("sample-data"), performers: int = 16, seed: int = 0) -> None:
+    """Simulate performers and write their recordings in five file formats, as the sensors would.
+
+    Args:
+        folder: where to write; files that are there are kept.
+        performers: how many people take part.
+        seed: of every random choice.
+    """
+    from skeletonllm.log import progress, set_up_logging
+    from skeletonllm.skeleton.simulate import write_sample_data
+
+    set_up_logging()
+    with progress("sample data", 1) as tick:
+        count = write_sample_data(
+            folder, num_performers=performers, seed=seed, progress=lambda done, total: tick(done / max(total, 1))
+        )
+    print(f"{count} clips in {folder}")
+
+
+def ingest(
+    source: _FolderArgument, workdir: Path = Path("skeletonllm-work"), executor: Literal["ray", "inline"] = "inline"
+) -> None:
+    """Read every recording below a folder into Arrow shards.
+
+    Args:
+        source: holds recordings in any known format, and their labels: file names, class folders or labels.csv.
+        workdir: where the data set is kept.
+        executor: `ray` uses all cores, or the cluster that RAY_ADDRESS names.
+    """
+    from pipelines import ingest as pipeline
+    from pipelines.workdir import Workdir
+    from skeletonllm.log import set_up_logging
+    from skeletonllm.shards.manifest import read_manifest
+
+    set_up_logging()
+    clips = pipeline.run(source, Workdir(workdir).data, executor=executor)
+    manifest = read_manifest(Path(clips.path))
+    print(f"{manifest.num_rows} clips, {manifest.num_rejected} files rejected, {clips.path}")
+    for name in ("formats", "actions", "subjects"):
+        values = manifest.statistics.get(name, {})
+        counts = ", ".join(f"{key or 'unknown'} {count}" for key, count in values.items())
+        print(f"  {name}: {counts}")
+
+
+def inspect(path: _FolderArgument) -> None:
+    """Show what a recording holds: format, topology, people, frames, missing joints.
+
+    Args:
+        path: a recording.
+    """
+    from skeletonllm.skeleton.formats import detect, read
+    from skeletonllm.skeleton.kinematics import body_size_m
+
+    print(f"{path}: {detect(path).description}")
+    clips = read(path)
+    for clip in clips[:20]:
+        unseen = (clip.confidence <= 0).mean((0, 1))
+        missing = ", ".join(
+            f"{name} {share:.0%}" for name, share in zip(clip.topology.joint_names, unseen, strict=True) if share > 0.05
+        )
+        print(
+            f"  {clip.clip_id}: {clip.topology.name}, {clip.num_persons} person(s), {clip.num_frames} frames at "
+            f"{clip.fps:g} fps ({clip.duration_s:.1f} s), neck to ankle {body_size_m(clip):.2f} m, "
+            f"action {clip.action or 'unknown'}" + (f"; often not seen: {missing}" if missing else "")
+        )
+    if len(clips) > 20:
+        print(f"  and {len(clips) - 20} more")
+
+
+def render(
+    clip: _FolderArgument,
+    output: Annotated[Path, tyro.conf.arg(aliases=["-o"])] = Path("clip.gif"),
+    checkpoint: Path | None = None,
+    renderer: Literal["draction", "skeleton_2d"] = "draction",
+    size_px: int = 224,
+    num_frames: int = 24,
+    index: int = 0,
+) -> None:
+    """Draw a recording as the model sees it.
+
+    Args:
+        clip: a recording in any known format.
+        output: .gif, .mp4 or .png (a strip of frames).
+        checkpoint: draw with its trained renderer.
+        renderer: without a checkpoint, which renderer; `draction` is then as it is before training.
+        size_px: width and height.
+        num_frames: frames drawn, spread over the clip.
+        index: which clip of a file that holds several.
+    """
+    from dataclasses import replace
+
+    import torch
+
+    from skeletonllm.errors import ConfigError
+    from skeletonllm.render import build_renderer
+    from skeletonllm.render.config import RenderConfig
+    from skeletonllm.render.picture import save_picture
+    from skeletonllm.skeleton.formats import read
+
+    clips = read(clip)
+    if not 0 <= index < len(clips):
+        raise ConfigError(f"--index is {index}, but {clip} holds clips 0 to {len(clips) - 1}")
+    if checkpoint is None:
+        drawer = build_renderer(RenderConfig(renderer=renderer, size_px=size_px, num_frames=num_frames))
+    else:
+        from skeletonllm.model.student import SkeletonLLM
+
+        trained = SkeletonLLM.from_pretrained(checkpoint).renderer
+        drawer = build_renderer(replace(trained.config, size_px=size_px, num_frames=num_frames))
+        drawer.load_state_dict(trained.state_dict())
+    with torch.inference_mode():
+        frames = drawer(drawer.collate([clips[index]]))[0]
+    save_picture(frames, output, fps=max(1.0, num_frames / max(clips[index].duration_s, 0.5)))
+    print(f"{output}: {clips[index].clip_id}, {clips[index].action or 'no action'}")

@@ -1,0 +1,184 @@
+"""Verbs that start a flow: quickstart, mine, chains, train, evaluate. Each also runs as a deployment."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+_WORKDIR = Path("skeletonllm-work")
+
+
+def quickstart(
+    workdir: Path = _WORKDIR,
+    data: Path | None = None,
+    hold_out: str | None = None,
+    cross_format: tuple[str, ...] | None = None,
+    recipe: str = "quickstart",
+    seed: int | None = None,
+) -> None:
+    """Do everything: sample data, ingest, four training stages, teacher chains, evaluation, one report.
+
+    Offline, without a key, on the CPU. What is done is not done again: a killed run goes on where it was.
+
+    Args:
+        workdir: where everything is kept.
+        data: a folder of your own recordings instead of the sample data, labelled by file names, class folders or
+            a labels.csv.
+        hold_out: which clips test: `subject=25%`, `camera=3`, `subject=P001,P002`.
+        cross_format: formats or data sets that training must not see; they are tested separately.
+        recipe: a name of skeletonllm/recipes.py.
+        seed: of every random choice.
+    """
+    _quiet()
+    from flows.retrain import retrain
+
+    from skeletonllm.evaluate.report import summary_table_of
+    from skeletonllm.log import progress
+
+    if data is None:
+        from skeletonllm.skeleton.simulate import write_sample_data
+
+        data = workdir / "sample-data"
+        with progress("sample data", 100, "%") as tick:
+            write_sample_data(data, progress=lambda done, total: tick(100 * done // max(total, 1)))
+    elif cross_format is None:
+        cross_format = ()
+    report = retrain(
+        source=str(data),
+        workdir=str(workdir),
+        recipe=recipe,
+        hold_out=hold_out,
+        cross_format=None if cross_format is None else list(cross_format),
+        seed=seed,
+    )
+    _print(summary_table_of(Path(report)))
+
+
+def mine(workdir: Path = _WORKDIR, recipe: str = "quickstart", hold_out: str | None = None) -> None:
+    """Mine the actions that the first stage's student takes for one another.
+
+    Args:
+        workdir: holds the clips and the trained first stage.
+        recipe: a name of skeletonllm/recipes.py.
+        hold_out: which clips test; they are not mined.
+    """
+    _quiet()
+    from flows.mine_pairs import mine_pairs
+    from skeletonllm.shards.reader import ShardReader
+
+    pairs = mine_pairs(workdir=str(workdir), recipe=recipe, hold_out=hold_out)
+    for row in ShardReader(pairs).table().to_pylist():
+        print(f"{row['action']} -> {row['confused_with']}: {row['score']:.3f}, {row['count']} mistaken")
+    print(pairs.path)
+
+
+def chains(
+    workdir: Path = _WORKDIR,
+    recipe: str = "quickstart",
+    hold_out: str | None = None,
+    max_per_action: int | None = None,
+    show: int = 3,
+) -> None:
+    """Ask the teacher for reasoning chains of the training clips and check each step against the joints.
+
+    The teacher is the server that SKELETONLLM_TEACHER_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY name; without them the
+    offline one.
+
+    Args:
+        workdir: holds the clips.
+        recipe: a name of skeletonllm/recipes.py.
+        hold_out: which clips test; no chain is made of them.
+        max_per_action: ask about so many clips of an action at most, per shard.
+        show: print so many chains.
+    """
+    _quiet()
+    import json
+
+    from flows.build_teacher_chains import build_teacher_chains
+    from skeletonllm.reasoning.chain import ReasoningChain, chain_text
+    from skeletonllm.shards.reader import ShardReader
+
+    built = build_teacher_chains(workdir=str(workdir), recipe=recipe, hold_out=hold_out, max_per_action=max_per_action)
+    reader = ShardReader(built)
+    rows = reader.table().to_pylist()
+    for row in rows[:show]:
+        print(f"\n{row['clip_id']} ({row['verdict']}, teacher {row['teacher']})")
+        print(chain_text(ReasoningChain.from_dict(json.loads(row["chain"]))))
+    accepted = sum(row["verdict"] == "accepted" for row in rows)
+    print(f"\n{accepted} of {len(rows)} chains accepted, {reader.manifest.num_rejected} without a chain; {built.path}")
+
+
+def train(
+    recipe: Annotated[str, tyro.conf.Positional] = "quickstart",
+    workdir: Path = _WORKDIR,
+    stage: str | None = None,
+    hold_out: str | None = None,
+    seed: int | None = None,
+    dry_run: bool = False,
+) -> None:
+    """Train the stages of a recipe, up to one if it is named; stages that are trained already are kept.
+
+    Args:
+        recipe: a name of skeletonllm/recipes.py.
+        workdir: holds the clips.
+        stage: the last stage to train.
+        hold_out: which clips test; training does not see them.
+        seed: of every random choice.
+        dry_run: print the resolved recipe and stop.
+    """
+    if dry_run:
+        import json
+
+        from skeletonllm.plain import to_plain
+        from skeletonllm.recipes import get_recipe
+
+        print(json.dumps(to_plain(get_recipe(recipe)), indent=2))
+        return
+    _quiet()
+    from flows.train_stages import train_stages
+
+    trained = train_stages(
+        workdir=str(workdir), recipe=recipe, stage=stage, hold_out=hold_out, seed=seed, with_fixed_renderer=False
+    )
+    for name, checkpoint in trained.items():
+        print(f"{name}: {checkpoint.path}")
+
+
+def evaluate(workdir: Path = _WORKDIR, recipe: str = "quickstart", hold_out: str | None = None) -> None:
+    """Evaluate the newest checkpoints on held-out clips and write report.html.
+
+    Args:
+        workdir: holds the clips and the trained stages.
+        recipe: a name of skeletonllm/recipes.py.
+        hold_out: which clips test.
+    """
+    _quiet()
+    from flows.evaluate import evaluate as flow
+
+    from skeletonllm.evaluate.report import summary_table_of
+
+    _print(summary_table_of(Path(flow(workdir=str(workdir), recipe=recipe, hold_out=hold_out))))
+
+
+def _quiet() -> None:
+    """Our own progress on the terminal; of Prefect only warnings, since its server keeps the rest."""
+    import os
+
+    for name, value in {
+        "PREFECT_LOGGING_LEVEL": "WARNING",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "DO_NOT_TRACK": "1",
+    }.items():
+        os.environ.setdefault(name, value)
+    from skeletonllm.log import set_up_logging
+
+    set_up_logging()
+
+
+def _print(renderable: Any) -> None:
+    from rich.console import Console
+
+    Console().print(renderable)

@@ -1,0 +1,80 @@
+"""What a training stage is, as plain data. Imports nothing heavy: recipes and `--help` read it."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from skeletonllm.errors import ConfigError
+from skeletonllm.model.config import StudentConfig
+from skeletonllm.shards.manifest import CheckpointRef, DatasetRef
+
+Part = Literal["renderer", "projector", "language_adapter"]
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How the optimiser's work is done and shared among processes."""
+
+    kind: Literal["deepspeed", "plain"] = "deepspeed"
+    """`plain` is a bare PyTorch loop on one process, for trying things."""
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """What DeepSpeed shares among processes: 1 optimiser state, 2 gradients too, 3 weights too."""
+    num_workers: int = 1
+    """Processes, one per GPU where there are GPUs."""
+    gradient_accumulation: int = 1
+    gradient_clipping: float = 1.0
+    checkpoint_every: int = 100
+    """Optimiser steps between checkpoints; the last step is always saved."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_workers", "gradient_accumulation", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"engine.{name} is {getattr(self, name)}, must be at least 1")
+
+
+@dataclass(frozen=True)
+class LearningRates:
+    """Peak learning rate of each part. The renderer has its own: with the language model's it hardly moves."""
+
+    renderer: float = 1e-3
+    projector: float = 1e-3
+    language_adapter: float = 1e-3
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """One of the four stages of training."""
+
+    name: str
+    trains: tuple[Part, ...]
+    """Parts whose weights move; all else is frozen."""
+    examples: tuple[Literal["mqa", "yes_no", "chain", "caption"], ...]
+    """What the stage's examples ask for."""
+    epochs: float = 1.0
+    batch_size: int = 16
+    """Clips of one optimiser step, over all processes."""
+    learning_rates: LearningRates = field(default_factory=LearningRates)
+    warmup: float = 0.05
+    """Share of the steps in which the learning rate rises from 0; then it falls along a cosine to a tenth."""
+    weight_decay: float = 0.01
+    max_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.trains:
+            raise ConfigError(f"stage {self.name}: trains nothing; name at least one part")
+        if self.epochs <= 0 or self.batch_size < 1:
+            raise ConfigError(
+                f"stage {self.name}: epochs {self.epochs}, batch_size {self.batch_size}; must be positive"
+            )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """All that one training run depends on; its hash names the checkpoint."""
+
+    stage: StageConfig
+    student: StudentConfig
+    engine: EngineConfig
+    clips: DatasetRef
+    examples: DatasetRef
+    init_from: CheckpointRef | None
+    seed: int

@@ -1,0 +1,91 @@
+"""The examples of a stage, in an order that is a pure function of (seed, step): any number of ranks, any restart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from skeletonllm.errors import ConfigError, DataError
+from skeletonllm.shards.manifest import DatasetRef
+from skeletonllm.shards.reader import ShardReader
+from skeletonllm.skeleton.clip import Clip
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one rank learns from in one micro-step; all fields are as long as the batch."""
+
+    clips: Sequence[Clip]
+    prompts: Sequence[str]
+    targets: Sequence[str]
+    weights: Sequence[float]
+
+
+class StageData:
+    """Examples and the clips they speak of.
+
+    Args:
+        clips: the clip data set.
+        examples: the example data set.
+        batch_size: examples of one optimiser step, over all ranks.
+        seed: of the order.
+
+    Raises:
+        DataError: there are no examples.
+    """
+
+    def __init__(self, clips: DatasetRef, examples: DatasetRef, batch_size: int, seed: int) -> None:
+        self._clips = ShardReader(clips)
+        self._examples = ShardReader(examples).table().to_pylist()
+        if not self._examples:
+            raise DataError(f"{examples.path}: no training examples; check that the training split has labelled clips")
+        self._batch_size = batch_size
+        self._seed = seed
+        self._orders: dict[int, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def texts(self) -> list[str]:
+        """Every different prompt and target, sorted."""
+        return sorted({row[name] for row in self._examples for name in ("prompt", "target")})
+
+    def num_steps(self, epochs: float, max_steps: int | None = None) -> int:
+        """Optimiser steps in `epochs` passes, at least one."""
+        steps = max(1, round(len(self) * epochs / self._batch_size))
+        return steps if max_steps is None else min(steps, max_steps)
+
+    def rows(self, step: int) -> list[int]:
+        """The examples of an optimiser step, over all ranks; epochs follow one another without a gap."""
+        first = step * self._batch_size
+        return [self._row(place) for place in range(first, first + self._batch_size)]
+
+    def batches(self, step: int, rank: int = 0, world_size: int = 1, accumulation: int = 1) -> list[Batch]:
+        """The micro-batches of one rank in one optimiser step.
+
+        Raises:
+            ConfigError: the batch cannot be divided so.
+        """
+        if self._batch_size % (world_size * accumulation):
+            raise ConfigError(
+                f"batch_size {self._batch_size} cannot be divided by {world_size} workers x {accumulation} "
+                "accumulation steps; choose a multiple"
+            )
+        mine = self.rows(step)[rank::world_size]
+        size = len(mine) // accumulation
+        return [self._batch(mine[start : start + size]) for start in range(0, len(mine), size)]
+
+    def _batch(self, rows: Sequence[int]) -> Batch:
+        picked = [self._examples[row] for row in rows]
+        return Batch(
+            [self._clips.by_id(row["clip_id"]) for row in picked],
+            [row["prompt"] for row in picked],
+            [row["target"] for row in picked],
+            [row["weight"] for row in picked],
+        )
+
+    def _row(self, place: int) -> int:
+        epoch, index = divmod(place, len(self))
+        if epoch not in self._orders:
+            self._orders = {epoch: np.random.default_rng((self._seed, epoch)).permutation(len(self))}
+        return int(self._orders[epoch][index])

@@ -1,0 +1,209 @@
+"""What moves the weights: DeepSpeed, or a bare loop. The only place that imports DeepSpeed."""
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from skeletonllm.errors import BackendError, CheckpointError, ConfigError
+from skeletonllm.train.config import EngineConfig, StageConfig
+
+_STATE = "state"
+
+
+class Engine(Protocol):
+    """Moves the weights of one student."""
+
+    world_size: int
+
+    def loss(self, *inputs: Any) -> Tensor:
+        """The student's loss."""
+        ...
+
+    def backward(self, loss: Tensor) -> None:
+        """Add to the gradients."""
+        ...
+
+    def step(self, learning_rates: Mapping[str, float]) -> float:
+        """Move the weights once enough gradients are in; returns the gradient's norm before clipping."""
+        ...
+
+    def save_state(self, folder: Path) -> None:
+        """Write what an exact resume needs; every rank calls it."""
+        ...
+
+    def load_state(self, folder: Path) -> None:
+        """Take up what `save_state` wrote."""
+        ...
+
+
+def learning_rate_factor(step: int, num_steps: int, warmup: float) -> float:
+    """Linear rise, then a cosine from 1 to 0.1: the share of the peak learning rate at a step."""
+    rise = max(1, round(num_steps * warmup))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.55 + 0.45 * math.cos(math.pi * (step - rise) / max(1, num_steps - rise))
+
+
+def parameter_groups(named_parts: Mapping[str, Mapping[str, nn.Parameter]], stage: StageConfig) -> list[dict[str, Any]]:
+    """One optimiser group for each part that the stage trains; vectors and scalars are not decayed."""
+    groups = []
+    for part in stage.trains:
+        parameters = [p for p in named_parts[part].values() if p.requires_grad]
+        for decay, some in (
+            (stage.weight_decay, [p for p in parameters if p.ndim > 1]),
+            (0.0, [p for p in parameters if p.ndim <= 1]),
+        ):
+            if some:
+                groups.append({"params": some, "name": part, "weight_decay": decay, "lr": 0.0})
+    if not groups:
+        raise ConfigError(
+            f"stage {stage.name}: nothing to train in {list(stage.trains)} (a fixed renderer has no weights); "
+            "name another part"
+        )
+    return groups
+
+
+def make_engine(student: nn.Module, groups: list[dict[str, Any]], config: EngineConfig, micro_batch: int) -> Engine:
+    """The engine that the configuration names; never another one in silence."""
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99))
+    if config.kind == "plain":
+        return PlainEngine(student, optimizer, config)
+    return DeepSpeedEngine(student, optimizer, config, micro_batch)
+
+
+def init_distributed() -> tuple[int, int]:
+    """Join the process group that torchrun describes, or make one of this process alone; (rank, world size)."""
+    import torch.distributed as dist
+
+    deepspeed = _import_deepspeed()
+    cuda = torch.cuda.is_available()
+    if not dist.is_initialized():
+        if cuda:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        backend = "nccl" if cuda else "gloo"
+        if "RANK" in os.environ:
+            dist.init_process_group(backend)
+        else:
+            os.environ.setdefault("LOCAL_RANK", "0")
+            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+        deepspeed.init_distributed(backend, dist_init_required=False, auto_mpi_discovery=False)
+    return dist.get_rank(), dist.get_world_size()
+
+
+def _import_deepspeed() -> Any:
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    try:
+        import deepspeed
+        import deepspeed.ops
+    except ImportError as error:
+        raise BackendError(
+            f"engine 'deepspeed' is not on this machine ({error}); install it or set engine.kind=plain"
+        ) from error
+    if not torch.cuda.is_available():
+        # Else the first start compiles a shared-memory extension for minutes, and dies without a compiler.
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return deepspeed
+
+
+def deepspeed_config(config: EngineConfig, micro_batch: int) -> dict[str, Any]:
+    """The DeepSpeed dictionary. No bf16 block, which would cast the renderer too: parts keep the type of their file."""
+    return {
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": config.gradient_accumulation,
+        "gradient_clipping": config.gradient_clipping,
+        "zero_optimization": {"stage": config.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+        "steps_per_print": 1_000_000_000,
+        "wall_clock_breakdown": False,
+    }
+
+
+class DeepSpeedEngine:
+    """DeepSpeed's ZeRO 0 to 3 over any number of processes."""
+
+    def __init__(
+        self, student: nn.Module, optimizer: torch.optim.Optimizer, config: EngineConfig, micro_batch: int
+    ) -> None:
+        deepspeed = _import_deepspeed()
+        _, self.world_size = init_distributed()
+        self._engine, *_ = deepspeed.initialize(
+            model=student, optimizer=optimizer, config=deepspeed_config(config, micro_batch)
+        )
+
+    def loss(self, *inputs: Any) -> Tensor:
+        """The student's loss, through DeepSpeed's hooks."""
+        return self._engine(*inputs)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add to the gradients, divided by the accumulation steps."""
+        self._engine.backward(loss)
+
+    def step(self, learning_rates: Mapping[str, float]) -> float:
+        """Move the weights at the end of an accumulation; the norm is over all ranks."""
+        for group in self._engine.optimizer.param_groups:
+            group["lr"] = learning_rates[group["name"]]
+        self._engine.step()
+        norm = self._engine.get_global_grad_norm()
+        return float(norm) if norm is not None else float("nan")
+
+    def save_state(self, folder: Path) -> None:
+        """DeepSpeed's own files: optimiser state and trained weights, each rank its share."""
+        self._engine.save_checkpoint(str(folder), tag=_STATE, save_latest=False, exclude_frozen_parameters=True)
+
+    def load_state(self, folder: Path) -> None:
+        """Take up the state of as many processes as saved it."""
+        path, _ = self._engine.load_checkpoint(str(folder), tag=_STATE, load_module_strict=False)
+        if path is None:
+            raise CheckpointError(
+                f"{folder}: no DeepSpeed state in it; delete this step's folder to resume from an older one"
+            )
+
+
+class PlainEngine:
+    """One process, one optimiser, no library."""
+
+    world_size = 1
+
+    def __init__(self, student: nn.Module, optimizer: torch.optim.Optimizer, config: EngineConfig) -> None:
+        self._student, self._optimizer, self._config = student, optimizer, config
+        self._micro_steps = 0
+
+    def loss(self, *inputs: Any) -> Tensor:
+        """The student's loss."""
+        return self._student(*inputs)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add to the gradients, divided by the accumulation steps."""
+        (loss / self._config.gradient_accumulation).backward()
+
+    def step(self, learning_rates: Mapping[str, float]) -> float:
+        """At the end of an accumulation: clip, move, forget the gradients."""
+        self._micro_steps += 1
+        if self._micro_steps % self._config.gradient_accumulation:
+            return math.nan
+        parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
+        norm = nn.utils.clip_grad_norm_(parameters, self._config.gradient_clipping)
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rates[group["name"]]
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return float(norm)
+
+    def save_state(self, folder: Path) -> None:
+        """Optimiser state and trained weights."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: p for name, p in self._student.named_parameters() if p.requires_grad}
+        torch.save({"optimizer": self._optimizer.state_dict(), "weights": weights}, folder / f"{_STATE}.pt")
+
+    def load_state(self, folder: Path) -> None:
+        """Take up what `save_state` wrote."""
+        state = torch.load(folder / f"{_STATE}.pt", weights_only=True)
+        self._student.load_state_dict(state["weights"], strict=False)
+        self._optimizer.load_state_dict(state["optimizer"])

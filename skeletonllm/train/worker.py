@@ -1,0 +1,46 @@
+"""What each training process runs: `python -m skeletonllm.train.worker RUN_FOLDER`, started by torchrun."""
+
+import ctypes
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+RUN = "run.json"
+CORPUS = "corpus.json"
+
+
+def main(arguments: list[str]) -> int:
+    """Train the stage that `RUN_FOLDER/run.json` describes; exit code 2 for a mistake of the user's."""
+    die_with_parent()
+    import torch
+
+    from skeletonllm.errors import SkeletonLLMError
+    from skeletonllm.log import set_up_logging
+    from skeletonllm.plain import from_plain
+    from skeletonllm.train.config import RunConfig
+    from skeletonllm.train.stage import run_stage
+
+    folder = Path(arguments[0])
+    set_up_logging()
+    # As many threads as this process's share of the cores: fixed, since sums depend on their number in the last bits.
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    try:
+        run = from_plain(RunConfig, json.loads((folder / RUN).read_text()), str(folder / RUN))
+        corpus = json.loads((folder / CORPUS).read_text()) if (folder / CORPUS).exists() else []
+        run_stage(run, folder, corpus)
+    except SkeletonLLMError as error:
+        (folder / "error.txt").write_text(f"{type(error).__name__}: {error}\n")
+        raise
+    return 0
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies, so that no trainer outlives a killed run."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 = PR_SET_PDEATHSIG
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

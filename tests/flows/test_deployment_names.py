@@ -1,0 +1,22 @@
+import asyncio
+
+from flows.deployment_names import accept_one_word
+
+
+class Client:
+    def read(self, name: str) -> str:
+        return name
+
+    async def read_later(self, name: str) -> str:
+        return name
+
+
+def test_one_word_names_the_flow_and_its_deployment():
+    read = accept_one_word(Client.read)
+    assert read(Client(), "build-teacher-chains") == "build-teacher-chains/build-teacher-chains"
+    assert read(Client(), "a/b") == "a/b"
+
+
+def test_the_asynchronous_client_understands_it_too():
+    read = accept_one_word(Client.read_later)
+    assert asyncio.run(read(Client(), "evaluate")) == "evaluate/evaluate"

@@ -1,0 +1,84 @@
+import pytest
+import torch
+from torch import nn
+
+from skeletonllm.errors import ConfigError
+from skeletonllm.train.config import EngineConfig, LearningRates, StageConfig
+from skeletonllm.train.engine import learning_rate_factor, make_engine, parameter_groups
+
+STAGE = StageConfig("s", ("renderer", "projector"), ("mqa",), learning_rates=LearningRates(1e-2, 1e-3, 1e-3))
+
+
+class Toy(nn.Module):
+    """Two parts and a loss."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.renderer, self.projector = nn.Linear(3, 4), nn.Linear(4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.projector(self.renderer(x).tanh()).square().mean()
+
+    def named_parts(self) -> dict[str, dict[str, nn.Parameter]]:
+        return {part: dict(getattr(self, part).named_parameters()) for part in ("renderer", "projector")}
+
+
+def losses(kind: str, zero_stage: int = 1, accumulation: int = 1, start: int = 0, stop: int = 6, folder=None):
+    toy = Toy()
+    config = EngineConfig(kind=kind, zero_stage=zero_stage, gradient_accumulation=accumulation)
+    engine = make_engine(toy, parameter_groups(toy.named_parts(), STAGE), config, 4)
+    if start:
+        engine.load_state(folder)
+    seen = []
+    for step in range(start, stop):
+        for micro in range(accumulation):
+            x = torch.randn(8, 3, generator=torch.Generator().manual_seed(step))[micro::accumulation]
+            loss = engine.loss(x)
+            engine.backward(loss)
+            engine.step(vars(STAGE.learning_rates))
+            seen.append(float(loss.detach()))
+    if folder is not None and not start:
+        engine.save_state(folder)
+    return seen
+
+
+@pytest.mark.parametrize("zero_stage", [0, 1, 2])
+def test_deepspeed_gives_the_losses_of_the_plain_loop(zero_stage):
+    assert losses("deepspeed", zero_stage) == pytest.approx(losses("plain"), rel=1e-5)
+
+
+def test_accumulated_micro_batches_move_the_weights_like_one_batch():
+    whole, halves = losses("plain"), losses("plain", accumulation=2)
+    assert [sum(halves[i : i + 2]) / 2 for i in range(0, 12, 2)] == pytest.approx(whole, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["plain", "deepspeed"])
+def test_a_resumed_run_has_the_same_losses_to_the_last_bit(kind, tmp_path):
+    straight = losses(kind)
+    first = losses(kind, stop=3, folder=tmp_path)
+    assert first + losses(kind, start=3, folder=tmp_path) == straight
+
+
+def test_vectors_are_not_decayed_and_each_part_has_its_own_rate():
+    groups = parameter_groups(Toy().named_parts(), STAGE)
+    assert [(g["name"], len(g["params"]), g["weight_decay"]) for g in groups] == [
+        ("renderer", 1, 0.01),
+        ("renderer", 1, 0.0),
+        ("projector", 1, 0.01),
+        ("projector", 1, 0.0),
+    ]
+
+
+def test_a_stage_that_trains_nothing_is_refused():
+    toy = Toy().requires_grad_(False)
+    with pytest.raises(ConfigError, match="nothing to train"):
+        parameter_groups(toy.named_parts(), STAGE)
+
+
+def test_the_learning_rate_rises_then_falls_to_a_tenth():
+    factors = [learning_rate_factor(step, 100, 0.1) for step in range(100)]
+    assert factors[9] == 1.0
+    assert factors[:10] == sorted(factors[:10])
+    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert factors[-1] == pytest.approx(0.1, abs=0.01)
