@@ -1,0 +1,252 @@
+"""The student: a renderer in front of a stock multimodal LLM, trained, asked, saved and loaded as one."""
+
+import json
+import os
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from skeletonllm.errors import CheckpointError
+from skeletonllm.model.adapters import add_adapter, split_parameters
+from skeletonllm.model.backbone import Backbone, load_backbone
+from skeletonllm.model.config import TINY, StudentConfig
+from skeletonllm.model.scoring import rank_shared
+from skeletonllm.plain import from_plain, to_plain
+from skeletonllm.render import build_renderer
+from skeletonllm.render.batch import RenderBatch
+from skeletonllm.render.draction import Renderer
+
+PARTS = ("renderer", "projector", "language_adapter")
+FORMAT_VERSION = 1
+_FROZEN = "frozen"
+_STUDENT = "student.json"
+_BACKBONE = "backbone"
+_IGNORED = -100
+
+
+class SkeletonLLM(nn.Module):
+    """Renderer, backbone and adapter.
+
+    Args:
+        config: what it is made of.
+        renderer: clips to frames.
+        backbone: the model behind it; its adapter is put in here.
+    """
+
+    def __init__(self, config: StudentConfig, renderer: Renderer, backbone: Backbone) -> None:
+        super().__init__()
+        self.config = config
+        self.renderer = renderer
+        self.mllm = backbone.mllm
+        self.tokenizer = backbone.tokenizer
+        self.bridge = backbone.bridge
+        add_adapter(self.mllm, config.adapter)
+        if config.backbone.gradient_checkpointing:
+            self.mllm.gradient_checkpointing_enable({"use_reentrant": False})
+
+    @classmethod
+    def build(cls, config: StudentConfig, corpus: Sequence[str] = (), seed: int = 0) -> "SkeletonLLM":
+        """A new student; `corpus` and `seed` matter where weights or tokenizer are made on the spot."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            renderer = build_renderer(config.render)
+            if config.backbone.name == TINY:
+                from skeletonllm.model.tiny import build_tiny
+
+                backbone = build_tiny(config.backbone.tiny, config.render.size_px, corpus, seed)
+            else:
+                backbone = load_backbone(config.backbone)
+            return cls(config, renderer, backbone)
+
+    def forward(
+        self, batch: RenderBatch, prompts: Sequence[str], answers: Sequence[str], weights: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        """The loss; DeepSpeed calls the module itself."""
+        return self.loss(batch, prompts, answers, weights)
+
+    def loss(
+        self, batch: RenderBatch, prompts: Sequence[str], answers: Sequence[str], weights: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        """Cross-entropy of the answers' tokens, mean over an example's tokens, then weighted mean over the examples."""
+        rows = [self._ids(answer) + [self.tokenizer.eos_token_id] for answer in answers]
+        inputs = self._inputs(batch, prompts, rows)
+        keep = max(map(len, rows))
+        labels = torch.full((len(rows), keep), _IGNORED, device=inputs["input_ids"].device)
+        for place, row in enumerate(rows):
+            labels[place, keep - len(row) :] = torch.tensor(row)
+        logits = self.mllm(**inputs, use_cache=False, logits_to_keep=keep + 1).logits[:, :-1].float()
+        tokens = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none")
+        each = tokens.view_as(labels).sum(1) / (labels != _IGNORED).sum(1)
+        if weights is None:
+            return each.mean()
+        return (each * weights).sum() / weights.sum()
+
+    def rank(
+        self, batch: RenderBatch, prompts: Sequence[str], candidates: Sequence[str]
+    ) -> Float[Tensor, "batch candidates"]:
+        """Mean log-likelihood per token, end token included, of each candidate after each prompt."""
+        rows = [torch.tensor(self._ids(text) + [self.tokenizer.eos_token_id]) for text in candidates]
+        with torch.inference_mode():
+            inputs = self._inputs(batch, prompts)
+            device = inputs["input_ids"].device
+            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(device)
+            lengths = torch.tensor([len(row) for row in rows], device=device)
+            return rank_shared(self.mllm, inputs, ids, lengths)
+
+    def generate(self, batch: RenderBatch, prompts: Sequence[str], max_new_tokens: int = 64) -> list[str]:
+        """The most likely answers, word by word."""
+        with torch.inference_mode():
+            inputs = self._inputs(batch, prompts)
+            inputs.pop("position_ids")
+            written = self.mllm.generate(
+                **inputs,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                eos_token_id=self.tokenizer.eos_token_id,
+                pad_token_id=self.tokenizer.pad_token_id,
+            )
+        new = written[:, inputs["input_ids"].shape[1] :]
+        return [text.strip() for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+
+    def named_parts(self) -> dict[str, dict[str, nn.Parameter]]:
+        """The weights of each part in `PARTS`, by name."""
+        split = split_parameters(self.mllm, self.bridge.projector, self.config.adapter)
+        return {"renderer": dict(self.renderer.named_parameters()), **{part: split[part] for part in PARTS[1:]}}
+
+    def set_trainable(self, parts: Collection[str]) -> None:
+        """Let the weights of some parts move, and of no other."""
+        self.requires_grad_(False)
+        for part in parts:
+            for weight in self.named_parts()[part].values():
+                weight.requires_grad_(True)
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write everything that `from_pretrained` needs into a folder, which appears whole.
+
+        A backbone from the Hub is named, not copied; one made on the spot is written too.
+        """
+        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.student")
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for part, weights in self.named_parts().items():
+            save_file(_plain(weights), temporary / f"{part}.safetensors")
+        if self.config.backbone.name == TINY:
+            self.mllm.config.save_pretrained(temporary / _BACKBONE)
+            self.tokenizer.save_pretrained(temporary / _BACKBONE)
+            frozen = split_parameters(self.mllm, self.bridge.projector, self.config.adapter)[_FROZEN]
+            save_file(_plain(frozen), temporary / f"{_FROZEN}.safetensors")
+        plain = {"format_version": FORMAT_VERSION, "config": to_plain(self.config)}
+        (temporary / _STUDENT).write_text(json.dumps(plain, indent=2) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path) -> "SkeletonLLM":
+        """The student of a folder that `save_pretrained` wrote, or of a checkpoint.
+
+        Raises:
+            CheckpointError: something is missing, damaged or of another version.
+        """
+        config = _read_config(folder)
+        student = cls(config, build_renderer(config.render), _read_backbone(folder, config))
+        groups = {**student.named_parts()}
+        if config.backbone.name == TINY:
+            groups[_FROZEN] = split_parameters(student.mllm, student.bridge.projector, config.adapter)[_FROZEN]
+        for part, weights in groups.items():
+            _load(folder / f"{part}.safetensors", weights)
+        return student
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def _prompt_ids(self, prompt: str, num_frames: int) -> list[int]:
+        """One clip, then the question, as the model's chat template has it, or plainly where it has none."""
+        if self.tokenizer.chat_template:
+            content = [{"type": "video"}, {"type": "text", "text": prompt}]
+            messages = [{"role": "user", "content": content}]
+            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            return self._ids(text.replace(self.bridge.marker, self.bridge.expand(num_frames), 1))
+        return self._ids(f"{self.bridge.expand(num_frames)}{prompt}\n")
+
+    def _inputs(
+        self, batch: RenderBatch, prompts: Sequence[str], answers: Sequence[Sequence[int]] | None = None
+    ) -> dict[str, Tensor]:
+        """Left-padded ids, mask, positions and pixels: prompts, each followed by its answer where one is given."""
+        frames = self.renderer(batch)
+        rows = [self._prompt_ids(prompt, frames.shape[1]) for prompt in prompts]
+        if answers is not None:
+            rows = [[*row, *answer] for row, answer in zip(rows, answers, strict=True)]
+        width = max(map(len, rows))
+        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id)
+        mask = torch.zeros(len(rows), width, dtype=torch.long)
+        for place, row in enumerate(rows):
+            ids[place, width - len(row) :] = torch.tensor(row)
+            mask[place, width - len(row) :] = 1
+        ids, mask = ids.to(frames.device), mask.to(frames.device)
+        positions = (mask.cumsum(-1) - 1).clamp_min(0)
+        return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **self.bridge.pack(frames)}
+
+
+def _plain(weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
+
+
+def _read_config(folder: Path) -> StudentConfig:
+    path = folder / _STUDENT
+    try:
+        plain = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); give a folder that training wrote") from error
+    if plain.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format {plain.get('format_version')!r}, this version reads {FORMAT_VERSION}; train it again"
+        )
+    return from_plain(StudentConfig, plain["config"], str(path))
+
+
+def _read_backbone(folder: Path, config: StudentConfig) -> Backbone:
+    if config.backbone.name != TINY:
+        return load_backbone(config.backbone)
+    from transformers import AutoConfig, AutoTokenizer
+
+    from skeletonllm.model.tiny import new_model, tiny_bridge
+
+    try:
+        model_config = AutoConfig.from_pretrained(folder / _BACKBONE)
+        tokenizer = AutoTokenizer.from_pretrained(folder / _BACKBONE)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / _BACKBONE}: cannot be read ({error}); train it again") from error
+    return Backbone(new_model(model_config), tokenizer, tiny_bridge(model_config))
+
+
+def _load(path: Path, weights: dict[str, nn.Parameter]) -> None:
+    try:
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: missing or damaged ({error}); use an older checkpoint or train again") from error
+    if stored.keys() != weights.keys():
+        differing = sorted(stored.keys() ^ weights.keys())[:3]
+        raise CheckpointError(f"{path}: other weights than this student has, for example {differing}; train it again")
+    with torch.no_grad():
+        for name, weight in weights.items():
+            if stored[name].shape != weight.shape:
+                raise CheckpointError(
+                    f"{path}: {name} has shape {tuple(stored[name].shape)}, must be {tuple(weight.shape)}; train it again"
+                )
+            weight.copy_(stored[name])
+
+
+def with_renderer(student: SkeletonLLM, **changes: Any) -> Renderer:
+    """The student's renderer with another size or number of frames, for pictures that people look at."""
+    renderer = build_renderer(replace(student.renderer.config, **changes))
+    renderer.load_state_dict(student.renderer.state_dict())
+    return renderer

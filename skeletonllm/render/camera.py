@@ -1,0 +1,90 @@
+"""From canonical space to pixels. The camera stands in front (+z), looks along -z, and fits the whole clip."""
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+# gsplat's low-pass: a Gaussian narrower than a pixel would flicker (EWA), pixel².
+_LOW_PASS = 0.3
+_FIELD_OF_VIEW = math.radians(60)
+_MARGIN = 1.15
+_SMALLEST_HALF_WIDTH_M = 0.6
+_NEAR_M = 0.05
+
+
+def fit_to_clip(
+    positions: Float[np.ndarray, "persons frames joints 3"], confidence: Float[np.ndarray, "persons frames joints"]
+) -> tuple[Float[np.ndarray, " 3"], np.float32]:
+    """Centre and half width, metres, of one square view of all persons in all frames.
+
+    All but the outermost 0.5 % to each side of the seen joints with a margin: one joint that jumps must not make everybody small.
+    """
+    seen = positions[confidence > 0]
+    if not len(seen):
+        return np.zeros(3, np.float32), np.float32(_SMALLEST_HALF_WIDTH_M)
+    low, high = np.percentile(seen, 0.5, axis=0), np.percentile(seen, 99.5, axis=0)
+    half = max(float((high - low)[:2].max()) / 2 * _MARGIN, _SMALLEST_HALF_WIDTH_M)
+    return ((low + high) / 2).astype(np.float32), np.float32(half)
+
+
+def project(
+    means: Float[Tensor, "batch frames gaussians 3"],
+    axes: Float[Tensor, "batch frames gaussians 3"],
+    scale_across: Float[Tensor, "batch frames gaussians"],
+    scale_along: Float[Tensor, "batch frames gaussians"],
+    center_m: Float[Tensor, "batch 3"],
+    half_width_m: Float[Tensor, " batch"],
+    size_px: int,
+    kind: Literal["orthographic", "perspective"],
+) -> tuple[
+    Float[Tensor, "batch frames gaussians 2"],
+    Float[Tensor, "batch frames gaussians 3"],
+    Float[Tensor, "batch frames gaussians"],
+]:
+    """Gaussians elongated along an axis, seen by the camera.
+
+    The covariance s_across² I + (s_along² - s_across²) d d^T goes through the camera's Jacobian A as s_across² A A^T +
+    (s_along² - s_across²) (A d)(A d)^T, so no matrix is built.
+
+    Args:
+        means: metres.
+        axes: directions d, no longer than 1.
+        scale_across: standard deviation across the axis, metres.
+        scale_along: standard deviation along it, metres.
+        center_m: what the camera looks at.
+        half_width_m: half of what it sees at the centre's depth.
+        size_px: width and height of the frame.
+        kind: orthographic, or perspective with 60 degrees.
+
+    Returns:
+        Centres in pixels, conics (xx, xy, yy) in 1/pixel², and depth in metres, growing away from the camera.
+
+    Source: Zwicker et al., EWA Splatting (2002), eq. 24 to 31.
+    """
+    away = half_width_m / math.tan(_FIELD_OF_VIEW / 2)
+    local = means - center_m[:, None, None]
+    depth = away[:, None, None] - local[..., 2]
+    pixels_per_m = (size_px / 2 / half_width_m)[:, None, None]
+    if kind == "orthographic":
+        zoom, lean = pixels_per_m.expand_as(depth), torch.zeros_like(local[..., :2])
+    else:
+        near = depth.clamp_min(_NEAR_M)
+        zoom = pixels_per_m * away[:, None, None] / near
+        lean = local[..., :2] / near[..., None]
+    flip = means.new_tensor((1.0, -1.0))
+    means2d = size_px / 2 + flip * zoom[..., None] * local[..., :2]
+    # Rows of A: zoom * (1, 0, x / depth) and zoom * (0, -1, -y / depth).
+    tilt = flip * lean
+    seen_axis = zoom[..., None] * (flip * axes[..., :2] + tilt * axes[..., 2:])
+    across, along = scale_across.square(), scale_along.square() - scale_across.square()
+    zoom2 = zoom.square()
+    xx = across * zoom2 * (1 + tilt[..., 0].square()) + along * seen_axis[..., 0].square() + _LOW_PASS
+    yy = across * zoom2 * (1 + tilt[..., 1].square()) + along * seen_axis[..., 1].square() + _LOW_PASS
+    xy = across * zoom2 * tilt[..., 0] * tilt[..., 1] + along * seen_axis[..., 0] * seen_axis[..., 1]
+    determinant = (xx * yy - xy.square()).clamp_min(_LOW_PASS**2 / 2)
+    conics = torch.stack((yy, -xy, xx), -1) / determinant[..., None]
+    return means2d, conics, depth
