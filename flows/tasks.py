@@ -6,6 +6,7 @@ from typing import Any
 
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 
 from pipelines.executor import ExecutorName
 from pipelines.workdir import DEFAULT_WORKDIR, Workdir
@@ -17,7 +18,7 @@ __all__ = ["DEFAULT_WORKDIR", "Choices", "ExecutorName", "Workdir", "pipeline_ta
 
 def pipeline_task(name: str, retries: int = 0) -> Callable[[Callable[..., Any]], Any]:
     """A task that runs one pipeline. Results are names and fingerprints; the shards themselves say what is done."""
-    return task(name=name, retries=retries, retry_delay_seconds=5, persist_result=False, cache_policy=None)
+    return task(name=name, retries=retries, retry_delay_seconds=5, persist_result=False, cache_policy=NO_CACHE)
 
 
 class Choices:

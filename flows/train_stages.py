@@ -3,13 +3,13 @@
 from pathlib import Path
 
 from prefect import flow
-from skeletonllm.model.config import StudentConfig
 
 from flows.build_teacher_chains import build_teacher_chains
 from flows.mine_pairs import mine_pairs
 from flows.tasks import DEFAULT_WORKDIR, Choices, ExecutorName, Workdir, pipeline_task, show_checkpoint
 from pipelines import assemble, launch
 from pipelines.split import protocol_of
+from skeletonllm.model.config import StudentConfig
 from skeletonllm.plain import to_plain
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef
 from skeletonllm.train.config import RunConfig, StageConfig

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from skeletonllm.evaluate.protocols import Protocol
-from skeletonllm.reasoning.chain import ReasoningChain, chain_text
-from skeletonllm.reasoning.prompts import PROMPT_VERSION, caption_prompt, chain_prompt, mqa_prompt, yes_no_prompt
 
 from pipelines.executor import Build, ShardOutput, write_table
 from skeletonllm.errors import ConfigError, DataError
+from skeletonllm.evaluate.protocols import Protocol
 from skeletonllm.plain import from_plain
+from skeletonllm.reasoning.chain import ReasoningChain, chain_text
+from skeletonllm.reasoning.prompts import PROMPT_VERSION, caption_prompt, chain_prompt, mqa_prompt, yes_no_prompt
 from skeletonllm.shards.manifest import DatasetRef
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.shards.schema import EXAMPLES

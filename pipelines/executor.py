@@ -57,6 +57,10 @@ class ShardOutput:
     statistics: dict[str, Any] = field(default_factory=dict)
 
 
+def _not_given(_: Any) -> ShardOutput:
+    raise NotImplementedError("this data set is made by write_table")
+
+
 @dataclass(frozen=True)
 class Build:
     """A data set to be built: what names it, and how one shard of it is made.
@@ -80,7 +84,7 @@ class Build:
     config: Any
     inputs: Sequence[str]
     schema: str
-    process_shard: Callable[[Any], ShardOutput] | None = None
+    process_shard: Callable[[Any], ShardOutput] = _not_given
     shards: Sequence[Any] = ()
     max_rejected: float = 1.0
 

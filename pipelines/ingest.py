@@ -45,9 +45,8 @@ def run(
     Raises:
         DataError: no recording is found, or too many are damaged.
     """
-    from skeletonllm.skeleton.labels import load_labels
-
     from skeletonllm.skeleton.formats import FORMATS, find_files
+    from skeletonllm.skeleton.labels import load_labels
 
     config = config or IngestConfig()
     if not folder.is_dir():
@@ -74,9 +73,8 @@ def run(
 
 def process_shard(work: _Files) -> ShardOutput:
     """Read some files: their clips, and what was rejected with the reason."""
-    from skeletonllm.skeleton.labels import load_labels
-
     from skeletonllm.skeleton.formats import read
+    from skeletonllm.skeleton.labels import load_labels
 
     folder = Path(work.folder)
     labels = load_labels(folder)

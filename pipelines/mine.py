@@ -1,15 +1,14 @@
 """Predictions -> confusable pairs: which actions the student takes for one another. All or nothing."""
 
-import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from skeletonllm.mining import mine_pairs
 
 from pipelines.executor import Build, ShardOutput, write_table
 from skeletonllm.errors import DataError
+from skeletonllm.mining import mine_pairs
 from skeletonllm.shards.manifest import DatasetRef
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.shards.schema import PAIRS
@@ -39,16 +38,7 @@ def run(predictions: DatasetRef, config: MineConfig, root: Path) -> DatasetRef:
             raise DataError(f"{predictions.path}: no predictions to mine; are there labelled training clips?")
         scores = np.stack(table.column("scores").to_pylist()).astype(np.float64)
         pairs = mine_pairs(table.column("action").to_pylist(), scores, config.actions, top_k=config.top_k)
-        rows = [
-            {
-                "action": pair.action,
-                "confused_with": pair.confused_with,
-                "score": pair.score,
-                "count": pair.count,
-                "evidence": json.dumps(pair.evidence),
-            }
-            for pair in pairs
-        ]
-        return ShardOutput(pa.Table.from_pylist(rows, schema=PAIRS), statistics={"pairs": len(rows)})
+        table = pa.Table.from_pylist([asdict(pair) for pair in pairs], schema=PAIRS)
+        return ShardOutput(table, statistics={"pairs": len(pairs)})
 
     return write_table(build, root, make)

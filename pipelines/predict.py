@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from skeletonllm.evaluate.protocols import Protocol
 
 from pipelines.executor import Build, ExecutorName, ShardOutput, map_shards
+from skeletonllm.evaluate.protocols import Protocol
 from skeletonllm.plain import from_plain
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef
 from skeletonllm.shards.reader import ShardReader
@@ -87,6 +87,7 @@ def process_shard(work: _Work) -> ShardOutput:
 def load_student(path: str) -> "SkeletonLLM":
     """The student of a checkpoint, kept by the worker for its next shard."""
     import torch
+
     from skeletonllm.model.student import SkeletonLLM
 
     student = SkeletonLLM.from_pretrained(Path(path))

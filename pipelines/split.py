@@ -1,8 +1,7 @@
 """The protocol of a data set: which of its clips train, which test, and which belong to a format never trained on."""
 
-from skeletonllm.evaluate.protocols import Protocol, hold_out, parse_rule
-
 from pipelines.assemble import sources
+from skeletonllm.evaluate.protocols import Protocol, hold_out, parse_rule
 from skeletonllm.shards.manifest import DatasetRef
 
 

@@ -1,25 +1,29 @@
 """Training clips -> the teacher -> verified reasoning chains, shard by shard. Rejected ones stay, with reasons."""
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+
+from pipelines.executor import Build, ExecutorName, Rejected, ShardOutput, map_shards
+from pipelines.settings import read_settings
+from skeletonllm.errors import ChainError
 from skeletonllm.evaluate.protocols import Protocol
+from skeletonllm.plain import from_plain
 from skeletonllm.reasoning.chain import ReasoningChain
 from skeletonllm.reasoning.prompts import PROMPT_VERSION
 from skeletonllm.reasoning.verify import verify_chain
-
-from pipelines.executor import Build, ExecutorName, Rejected, ShardOutput, map_shards
-from skeletonllm.errors import ChainError
-from skeletonllm.plain import from_plain
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.shards.schema import CHAINS, clips_from_table
 from skeletonllm.skeleton.clip import Clip
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1
 
@@ -49,6 +53,14 @@ class _Work:
     checkpoint: str | None
     replies: str
     config: TeachConfig
+
+
+def configure(actions: tuple[str, ...], protocol: dict[str, Any], max_per_action: int | None = None) -> TeachConfig:
+    """The teacher that the settings name, else the offline one."""
+    settings = read_settings()
+    kind: TeacherKind = "openai" if settings.teacher_model else "kinematic"
+    logger.info("the teacher is %s", settings.teacher_model or "the offline kinematic one (none is configured)")
+    return TeachConfig(actions, protocol, kind, settings.teacher_model, settings.teacher_url, max_per_action)
 
 
 def run(
@@ -101,13 +113,13 @@ def process_shard(work: _Work) -> ShardOutput:
         answered: Iterable[tuple[Clip, ReasoningChain | ChainError]] = (
             (clip, verify_chain(write_chain(clip, clip.action or ""), clip)) for clip in clips
         )
-        spent: dict[str, float] = {}
+        spent: dict[str, int] = {}
     else:
         answered, spent = _ask(work, clips)
     return _output(answered, spent)
 
 
-def _output(answered: Iterable[tuple[Clip, ReasoningChain | ChainError]], spent: dict[str, float]) -> ShardOutput:
+def _output(answered: Iterable[tuple[Clip, ReasoningChain | ChainError]], spent: dict[str, int]) -> ShardOutput:
     rows, rejected, steps = [], [], Counter()
     for clip, chain in answered:
         if isinstance(chain, ChainError):
@@ -129,21 +141,28 @@ def _output(answered: Iterable[tuple[Clip, ReasoningChain | ChainError]], spent:
     return ShardOutput(pa.Table.from_pylist(rows, schema=CHAINS), tuple(rejected), statistics)
 
 
-def _ask(work: _Work, clips: Sequence[Clip]) -> tuple[list[tuple[Clip, ReasoningChain | ChainError]], dict[str, float]]:
-    """Ask an OpenAI-compatible server: once with the frames, once more with the facts where joints contradict it."""
-    from pipelines.settings import read_settings
+def _ask(work: _Work, clips: Sequence[Clip]) -> tuple[list[tuple[Clip, ReasoningChain | ChainError]], dict[str, int]]:
+    """Chains from an OpenAI-compatible server, and the tokens they took."""
     from pipelines.teacher.ask import ask_for_chains
 
-    frames = _frames(work, clips)
-    return ask_for_chains(clips, frames, work.config, read_settings(), Path(work.replies))
+    settings = replace(read_settings(), teacher_url=work.config.base_url)
+    answered = ask_for_chains(
+        clips, _frames(work, clips), work.config.model, settings, Path(work.replies), work.config.concurrency
+    )
+    replies = [reply for one in answered for reply in one.replies]
+    spent = {
+        "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
+        "completion_tokens": sum(reply.completion_tokens for reply in replies),
+    }
+    return [(one.clip, one.chain) for one in answered], spent
 
 
 def _frames(work: _Work, clips: Sequence[Clip]) -> list[list[bytes]]:
     """PNG frames of each clip, as the checkpoint's renderer draws them."""
     import torch
-    from skeletonllm.render.picture import png_frames
 
     from pipelines.predict import load_student
+    from skeletonllm.render.picture import png_frames
 
     if work.checkpoint is None:
         return [[] for _ in clips]

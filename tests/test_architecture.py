@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SOURCES = [path for package in ("flows", "pipelines", "skeletonllm", "tests") for path in (ROOT / package).rglob("*.py")]
+SOURCES = [
+    path for package in ("flows", "pipelines", "skeletonllm", "tests") for path in (ROOT / package).rglob("*.py")
+]
 HEAVY = ("torch", "transformers", "ray", "prefect", "deepspeed", "openai")
 
 

@@ -31,7 +31,6 @@ def quickstart(
     """
     _quiet()
     from flows.retrain import retrain
-
     from skeletonllm.evaluate.report import summary_table_of
     from skeletonllm.log import progress
 
@@ -154,7 +153,6 @@ def evaluate(workdir: Path = _WORKDIR, recipe: str = "quickstart", hold_out: str
     """
     _quiet()
     from flows.evaluate import evaluate as flow
-
     from skeletonllm.evaluate.report import summary_table_of
 
     _print(summary_table_of(Path(flow(workdir=str(workdir), recipe=recipe, hold_out=hold_out))))

@@ -15,6 +15,7 @@ def env() -> None:
     import shutil
 
     import torch
+
     from pipelines.settings import read_settings
 
     rows = [("python", platform.python_version()), ("platform", platform.platform())]

@@ -34,4 +34,3 @@ def _part(name: str, projector: str, config: AdapterConfig) -> str:
         return "projector"
     adapts = "lora_" in name if config.kind == "lora" else any(word in f".{name}" for word in _LANGUAGE)
     return "language_adapter" if adapts else "frozen"
-

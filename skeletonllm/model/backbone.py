@@ -21,10 +21,15 @@ from skeletonllm.model.config import BackboneConfig
 class Bridge(Protocol):
     """What a family needs to see a clip."""
 
-    marker: str
-    """What the chat template leaves in the text for one clip."""
-    projector: str
-    """Part of the names of the weights between vision and language."""
+    @property
+    def marker(self) -> str:
+        """What the chat template leaves in the text for one clip."""
+        ...
+
+    @property
+    def projector(self) -> str:
+        """Part of the names of the weights between vision and language."""
+        ...
 
     def pack(self, frames: Float[Tensor, "batch frames 3 height width"]) -> dict[str, Tensor]:
         """The pixel arguments of the forward, from frames in [0, 1]."""
@@ -88,10 +93,12 @@ def make_bridge(model_config: Any, processor: dict[str, Any]) -> Bridge:
 
 def read_processor(name: str) -> dict[str, Any]:
     """The numbers of a model's image processor (mean, standard deviation), as plain JSON; empty where there are none."""
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     for file in ("preprocessor_config.json", "processor_config.json"):
-        path = cached_file(name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False)
+        path = cached_file(
+            name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+        )
         if path:
             plain = json.loads(Path(path).read_text())
             return plain.get("image_processor", plain)

@@ -32,7 +32,9 @@ def rank_shared(
     if candidates.shape[1] > 1:
         step = max(1, _MAX_COPIES // len(mask))
         rest = [
-            _rest_score(mllm, prefix.past_key_values, mask, candidates[start : start + step], lengths[start : start + step])
+            _rest_score(
+                mllm, prefix.past_key_values, mask, candidates[start : start + step], lengths[start : start + step]
+            )
             for start in range(0, len(candidates), step)
         ]
         scores = scores + torch.cat(rest, 1)

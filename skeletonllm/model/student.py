@@ -77,14 +77,16 @@ class SkeletonLLM(nn.Module):
         self, batch: RenderBatch, prompts: Sequence[str], answers: Sequence[str], weights: Tensor | None = None
     ) -> Float[Tensor, ""]:
         """Cross-entropy of the answers' tokens, mean over an example's tokens, then weighted mean over the examples."""
-        rows = [self._ids(answer) + [self.tokenizer.eos_token_id] for answer in answers]
+        rows = [[*self._ids(answer), self.tokenizer.eos_token_id] for answer in answers]
         inputs = self._inputs(batch, prompts, rows)
         keep = max(map(len, rows))
         labels = torch.full((len(rows), keep), _IGNORED, device=inputs["input_ids"].device)
         for place, row in enumerate(rows):
             labels[place, keep - len(row) :] = torch.tensor(row)
         logits = self.mllm(**inputs, use_cache=False, logits_to_keep=keep + 1).logits[:, :-1].float()
-        tokens = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none")
+        tokens = functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none"
+        )
         each = tokens.view_as(labels).sum(1) / (labels != _IGNORED).sum(1)
         if weights is None:
             return each.mean()
@@ -94,11 +96,13 @@ class SkeletonLLM(nn.Module):
         self, batch: RenderBatch, prompts: Sequence[str], candidates: Sequence[str]
     ) -> Float[Tensor, "batch candidates"]:
         """Mean log-likelihood per token, end token included, of each candidate after each prompt."""
-        rows = [torch.tensor(self._ids(text) + [self.tokenizer.eos_token_id]) for text in candidates]
+        rows = [torch.tensor([*self._ids(text), self.tokenizer.eos_token_id]) for text in candidates]
         with torch.inference_mode():
             inputs = self._inputs(batch, prompts)
             device = inputs["input_ids"].device
-            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(device)
+            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(
+                device
+            )
             lengths = torch.tensor([len(row) for row in rows], device=device)
             return rank_shared(self.mllm, inputs, ids, lengths)
 
@@ -232,7 +236,9 @@ def _load(path: Path, weights: dict[str, nn.Parameter]) -> None:
     try:
         stored = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: missing or damaged ({error}); use an older checkpoint or train again") from error
+        raise CheckpointError(
+            f"{path}: missing or damaged ({error}); use an older checkpoint or train again"
+        ) from error
     if stored.keys() != weights.keys():
         differing = sorted(stored.keys() ^ weights.keys())[:3]
         raise CheckpointError(f"{path}: other weights than this student has, for example {differing}; train it again")

@@ -6,6 +6,7 @@ Everything that depends on a topology becomes an index here, so that what is lea
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,7 +119,7 @@ def _pad(array: np.ndarray, axis: int, size: int) -> np.ndarray:
     return np.pad(array, widths)
 
 
-def _sample(clip: Clip, config: RenderConfig, generator: torch.Generator | None) -> dict[str, np.ndarray]:
+def _sample(clip: Clip, config: RenderConfig, generator: torch.Generator | None) -> dict[str, Any]:
     body = canonicalise(clip)
     positions = body.positions
     frames = _times(body.num_frames, config.num_frames, generator)
@@ -219,7 +220,9 @@ def _unit(vectors: np.ndarray, fallback: np.ndarray | tuple[float, ...]) -> np.n
 def _layout(topology: Topology, per_bone: int) -> _Layout:
     """One Gaussian on each joint, `per_bone` between the ends of each bone."""
     joints = np.arange(topology.num_joints)
-    parents, children = (np.array(ends, int) for ends in zip(*topology.bones, strict=True)) if topology.bones else ([], [])
+    parents, children = (
+        (np.array(ends, int) for ends in zip(*topology.bones, strict=True)) if topology.bones else ([], [])
+    )
     places = (np.arange(1, per_bone + 1) / (per_bone + 1)).astype(np.float32)
     parent = np.concatenate([joints, np.repeat(parents, per_bone)]).astype(np.int64)
     child = np.concatenate([joints, np.repeat(children, per_bone)]).astype(np.int64)

@@ -53,9 +53,7 @@ def take(
     return values.gather(2, index.expand(-1, values.shape[1], -1, *values.shape[3:]))
 
 
-def skin(
-    batch: RenderBatch, offsets: Float[Tensor, "batch gaussians 3"] | None = None
-) -> Limbs:
+def skin(batch: RenderBatch, offsets: Float[Tensor, "batch gaussians 3"] | None = None) -> Limbs:
     """Carry the Gaussians from the rest pose to every frame by linear blend skinning along the bones.
 
     The rest pose is a T-pose with the person's own bone lengths. A Gaussian at place a of a bone hangs on both its joints

@@ -50,11 +50,11 @@ class Modulator(nn.Module):
         self.depth_mix = nn.Parameter(torch.tensor([-2.0]))
         if modulate:
             self.codes = nn.Parameter(torch.randn(len(BODY_PARTS), _CODE) * 0.5)
-            self.network = nn.Sequential(
-                nn.Linear(_CODE + _CUES, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, _OUTPUTS)
-            )
-            nn.init.zeros_(self.network[-1].weight)
-            nn.init.zeros_(self.network[-1].bias)
+            last = nn.Linear(hidden, _OUTPUTS)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+            first = nn.Linear(_CODE + _CUES, hidden)
+            self.network = nn.Sequential(first, nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last)
             self.speed_gain = nn.Parameter(torch.tensor([1.5]))
             self.rest_level = nn.Parameter(torch.tensor([-0.4]))
 

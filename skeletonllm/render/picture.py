@@ -28,7 +28,9 @@ def save_picture(frames: Float[Tensor, "frames 3 height width"], path: Path, fps
         DataError: the file cannot be written.
     """
     if path.suffix not in _SUFFIXES:
-        raise ConfigError(f"{path}: cannot write {path.suffix or 'a file without suffix'!r}; use {', '.join(_SUFFIXES)}")
+        raise ConfigError(
+            f"{path}: cannot write {path.suffix or 'a file without suffix'!r}; use {', '.join(_SUFFIXES)}"
+        )
     pixels = to_bytes(frames)
     data = {".gif": gif_bytes, ".mp4": _mp4_bytes, ".png": lambda pixels, _: _png_bytes(np.concatenate(pixels, 1))}[
         path.suffix

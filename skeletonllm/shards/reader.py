@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.ipc
 
 from skeletonllm.errors import ShardError
@@ -101,5 +100,5 @@ class ShardReader:
 
 def unique_values(dataset: DatasetRef, column: str) -> list[str]:
     """The different values of a text column, sorted; empty ones are left out."""
-    values = pc.unique(ShardReader(dataset).table().column(column)).to_pylist()
+    values = ShardReader(dataset).table().column(column).unique().to_pylist()
     return sorted(value for value in values if value)

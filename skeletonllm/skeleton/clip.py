@@ -99,7 +99,7 @@ def mask_unseen(
     seen = finite & (np.nan_to_num(positions) != 0).any(-1)
     given = np.ones(seen.shape, np.float32) if confidence is None else np.nan_to_num(confidence)
     kept = np.where(seen, np.clip(given, 0, 1), 0).astype(np.float32)
-    return np.where(seen[..., None], np.nan_to_num(positions), 0).astype(np.float32), kept
+    return np.where((kept > 0)[..., None], np.nan_to_num(positions), 0).astype(np.float32), kept
 
 
 def drop_empty_persons(clip_id: str, persons: Iterable[int], confidence: np.ndarray) -> list[int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32
 
+from skeletonllm.skeleton.rotations import about, quaternions
 from skeletonllm.skeleton.topology import Topology
 
 _TREE = """pelvis<- spine1<pelvis spine2<spine1 spine3<spine2 neck<spine3 head<neck nose<head
@@ -139,12 +140,12 @@ def pose_figure(
     frames = len(pose.yaw)
     places = np.zeros((frames, FIGURE.num_joints, 3))
     turns = np.broadcast_to(np.eye(3), (frames, FIGURE.num_joints, 3, 3)).copy()
-    upright = _about("y", pose.yaw)
+    upright = about("y", pose.yaw)
     pelvis = JOINT["pelvis"]
     # Nobody stands with locked knees: 1.5 % of the leg.
     stand = rest[pelvis] - (0, 0.015 * body.leg_m, 0)
     places[:, pelvis] = stand + pose.pelvis
-    turns[:, pelvis] = upright @ _about("x", pose.lean)
+    turns[:, pelvis] = upright @ about("x", pose.lean)
     _pose_trunk(places, turns, offsets, pose, upright)
     for index, side in enumerate(("left", "right")):
         shoulder, hip, ankle = (JOINT[f"{word}_{side}"] for word in ("shoulder", "hip", "ankle"))
@@ -156,7 +157,9 @@ def pose_figure(
         pole = upright[:, :, 2] + 0.15 * SIDE_SIGN[side] * upright[:, :, 0]
         rest_axes = _axes(np.array([[0, -1.0, 0]]), np.array([[0, 0, 1.0]]))
         _pose_limb(places, turns, offsets, hip, target, pole, rest_axes)
-        turns[:, ankle] = upright @ _about("y", np.full(frames, 0.15 * SIDE_SIGN[side])) @ _about("x", pose.toes[:, index])
+        turns[:, ankle] = (
+            upright @ about("y", np.full(frames, 0.15 * SIDE_SIGN[side])) @ about("x", pose.toes[:, index])
+        )
         for tip in ("hand", "hand_tip", "thumb", "foot"):
             _follow(places, turns, offsets, JOINT[f"{tip}_{side}"], keep_turn=False)
     return places.astype(np.float32), quaternions(turns)
@@ -165,11 +168,11 @@ def pose_figure(
 def _pose_trunk(places: np.ndarray, turns: np.ndarray, offsets: np.ndarray, pose: Pose, upright: np.ndarray) -> None:
     for number in (1, 2, 3):
         share = number / 3
-        bent = _about("y", share * pose.twist) @ _about("x", share * pose.bend) @ _about("z", -share * pose.tilt)
+        bent = about("y", share * pose.twist) @ about("x", share * pose.bend) @ about("z", -share * pose.tilt)
         turns[:, JOINT[f"spine{number}"]] = turns[:, JOINT["pelvis"]] @ bent
     # Neck and head: half of the trunk's bend, so that people look ahead; the twist is undone.
-    turns[:, JOINT["neck"]] = upright @ _about("x", 0.6 * (pose.lean + pose.bend) + 0.5 * pose.nod)
-    turns[:, JOINT["head"]] = upright @ _about("x", 0.4 * (pose.lean + pose.bend) + pose.nod)
+    turns[:, JOINT["neck"]] = upright @ about("x", 0.6 * (pose.lean + pose.bend) + 0.5 * pose.nod)
+    turns[:, JOINT["head"]] = upright @ about("x", 0.4 * (pose.lean + pose.bend) + pose.nod)
     for name in ("spine1", "spine2", "spine3", "neck", "head"):
         _follow(places, turns, offsets, JOINT[name], keep_turn=True)
     for name in ("nose", "eye_left", "eye_right", "ear_left", "ear_right"):
@@ -222,38 +225,3 @@ def _pose_limb(
 def _axes(along: np.ndarray, out: np.ndarray) -> np.ndarray:
     """Right-handed frames whose columns are `along`, `out` and their cross product."""
     return np.stack((along, out, np.cross(along, out)), axis=-1)
-
-
-def _about(axis: str, angle: np.ndarray) -> np.ndarray:
-    """Rotation matrices about a coordinate axis: `[frames, 3, 3]`."""
-    first, second = {"x": (1, 2), "y": (2, 0), "z": (0, 1)}[axis]
-    turn = np.broadcast_to(np.eye(3), (len(angle), 3, 3)).copy()
-    turn[:, first, first] = turn[:, second, second] = np.cos(angle)
-    turn[:, second, first] = np.sin(angle)
-    turn[:, first, second] = -np.sin(angle)
-    return turn
-
-
-def quaternions(turns: Float[np.ndarray, "*batch 3 3"]) -> Float32[np.ndarray, "*batch 4"]:
-    """Unit quaternions (wxyz, w >= 0) of rotation matrices.
-
-    Source: Shepperd (1978): of four equal formulas the one with the largest divisor.
-    """
-    m = turns
-    trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
-    squares = np.stack((trace, m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]), -1)
-    best = squares.argmax(-1)
-    xw, yw, zw = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
-    xy, xz, yz = m[..., 0, 1] + m[..., 1, 0], m[..., 0, 2] + m[..., 2, 0], m[..., 1, 2] + m[..., 2, 1]
-    rows = np.stack(
-        (
-            np.stack((1 + trace, xw, yw, zw), -1),
-            np.stack((xw, 1 + 2 * m[..., 0, 0] - trace, xy, xz), -1),
-            np.stack((yw, xy, 1 + 2 * m[..., 1, 1] - trace, yz), -1),
-            np.stack((zw, xz, yz, 1 + 2 * m[..., 2, 2] - trace), -1),
-        ),
-        -2,
-    )
-    picked = np.take_along_axis(rows, best[..., None, None], -2)[..., 0, :]
-    picked = picked * np.where(picked[..., :1] < 0, -1, 1)
-    return (picked / np.linalg.norm(picked, axis=-1, keepdims=True)).astype(np.float32)

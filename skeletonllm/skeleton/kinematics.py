@@ -125,7 +125,7 @@ def canonicalise(clip: Clip) -> Clip:
     pelvis = point(clip, "pelvis")
     origin = positions[0, 0].mean(0) if pelvis is None else pelvis[0, 0]
     yaw = facing_yaw(clip)
-    ever_seen = (clip.confidence > 0).any(1)[:, None, :, None]
+    ever_seen = np.any(clip.confidence > 0, axis=1)[:, None, :, None]
     moved = np.where(ever_seen, rotate_y(positions - origin, yaw) * scale, 0).astype(np.float32)
     rotations = clip.rotations
     if rotations is not None:

@@ -109,7 +109,7 @@ class _Tiles(torch.autograd.Function):
         alpha, falloff = _alphas(centre, conic, opacity)
         weight, before = _weights(alpha)
         image = torch.bmm(color.transpose(1, 2), weight)
-        ctx.save_for_backward(centre, conic, opacity, color, alpha, falloff, weight, before)
+        ctx.save_for_backward(centre, conic, color, alpha, falloff, weight, before)
         return torch.cat((image, weight.sum(1, keepdim=True)), 1)
 
     @staticmethod
@@ -117,7 +117,7 @@ class _Tiles(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The gradients of the four inputs."""
         (gradient,) = gradients
-        centre, conic, opacity, color, alpha, falloff, weight, before = ctx.saved_tensors
+        centre, conic, color, alpha, falloff, weight, before = ctx.saved_tensors
         of_image, of_cover = gradient[:, :-1], gradient[:, -1:]
         d_color = torch.bmm(weight, of_image.transpose(1, 2))
         value = torch.bmm(color, of_image) + of_cover
