@@ -2,6 +2,9 @@
 
 import os
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from skeletonllm.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -11,7 +14,7 @@ class Settings:
     teacher_model: str = ""
     """SKELETONLLM_TEACHER_MODEL; empty means the offline kinematic teacher."""
     teacher_url: str = ""
-    """OPENAI_BASE_URL; empty means the openai package's own default."""
+    """OPENAI_BASE_URL; empty means the OpenAI API itself."""
     teacher_key: str = field(default="", repr=False)
     """OPENAI_API_KEY."""
     ray_address: str = ""
@@ -19,10 +22,38 @@ class Settings:
 
 
 def read_settings() -> Settings:
-    """The settings of this process's environment."""
-    return Settings(
-        teacher_model=os.environ.get("SKELETONLLM_TEACHER_MODEL", ""),
-        teacher_url=os.environ.get("OPENAI_BASE_URL", ""),
-        teacher_key=os.environ.get("OPENAI_API_KEY", ""),
-        ray_address=os.environ.get("RAY_ADDRESS", ""),
+    """The settings of this process's environment.
+
+    Raises:
+        ConfigError: the key cannot be one; a teacher is named, and its address cannot be one or holds a password.
+    """
+    settings = Settings(
+        teacher_model=_read("SKELETONLLM_TEACHER_MODEL"),
+        teacher_url=_read("OPENAI_BASE_URL"),
+        teacher_key=_read("OPENAI_API_KEY"),
+        ray_address=_read("RAY_ADDRESS"),
     )
+    if settings.teacher_model and settings.teacher_url:
+        _check_address(settings.teacher_url)
+    if not settings.teacher_key.isascii() or not settings.teacher_key.isprintable():
+        raise ConfigError("OPENAI_API_KEY holds letters that no key has (not ASCII); copy it again")
+    return settings
+
+
+def _read(name: str) -> str:
+    return os.environ.get(name, "").strip()  # a key from a file often ends in a newline, which no header may hold
+
+
+def _check_address(url: str) -> None:
+    """Addresses are logged and kept in manifests, so a password must not be in one; the message does not show it."""
+    try:
+        parts = urlsplit(url)
+        host, has_user = parts.hostname, "@" in parts.netloc
+    except ValueError:
+        host, has_user, parts = None, False, urlsplit("")
+    if has_user:
+        raise ConfigError(
+            "OPENAI_BASE_URL holds a user name or a password; give the address alone and the key in OPENAI_API_KEY"
+        )
+    if parts.scheme not in ("http", "https") or not host:
+        raise ConfigError(f"OPENAI_BASE_URL is {url!r}, must be an address like http://localhost:8000/v1")

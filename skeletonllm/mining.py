@@ -2,9 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+
+from skeletonllm.errors import ConfigError, DataError
+from skeletonllm.plain import from_plain, to_plain
 
 
 @dataclass(frozen=True)
@@ -14,9 +18,11 @@ class ConfusablePair:
     Args:
         action: the true one.
         confused_with: the one it is taken for.
-        score: mean probability that the student gives to the other one, over the clips of the action.
+        score: 0 to 1. The mean of two shares: the probability that the student gives to the other one over the clips of
+            the action, and the clips that it answers with the other one.
         count: clips of the action that were answered with the other one.
-        evidence: who says so, here `student`.
+        evidence: who says so: `student`; `student, reversed` where the action itself has no clips, and the clips of
+            `confused_with` say how often they are taken for it.
     """
 
     action: str
@@ -24,6 +30,19 @@ class ConfusablePair:
     score: float
     count: int
     evidence: str = "student"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return to_plain(self)
+
+    @classmethod
+    def from_dict(cls, plain: dict[str, Any]) -> "ConfusablePair":
+        """The pair of plain values that `to_dict` made.
+
+        Raises:
+            ConfigError: a key or value is not one of a pair.
+        """
+        return from_plain(cls, plain, "confusable pair")
 
 
 def mine_pairs(
@@ -34,27 +53,62 @@ def mine_pairs(
 ) -> list[ConfusablePair]:
     """The `top_k` strongest confusions of each action, in the order of the candidates.
 
-    Soft counts, since a student that is right about its training clips still shows what it hesitates about: the softmax
-    of the candidates' log-likelihoods, averaged over the clips of an action. Equal scores keep the candidates' order.
+    Soft counts as well as errors, since a student that is right about its training clips still shows what it hesitates
+    about. Every action gets a partner as soon as there are two. More confusion never lowers a pair's score; equal scores
+    keep the candidates' order.
 
     Args:
         actions_true: of each clip.
-        scores: log-likelihoods of the candidates.
+        scores: log-likelihoods of the candidates, for each clip.
         candidates: in the order of the scores.
         top_k: partners of each action at most.
+
+    Raises:
+        ConfigError: `top_k` is below 1, or a candidate is named twice.
+        DataError: an action is no candidate, or a score is not a number.
     """
-    likely = np.exp(scores - scores.max(1, keepdims=True))
-    likely /= likely.sum(1, keepdims=True)
-    answers = scores.argmax(1)
-    true = np.array([candidates.index(action) for action in actions_true])
+    _check(actions_true, scores, candidates, top_k)
+    mass, errors, totals = _confusion(actions_true, scores, candidates)
+    strength = (mass + errors / np.maximum(totals, 1)[:, None]) / 2
     pairs = []
     for number, action in enumerate(candidates):
-        clips = true == number
-        if not clips.any():
-            continue
-        mean = likely[clips].mean(0)
-        mean[number] = -1
-        for other in np.argsort(-mean, kind="stable")[: min(top_k, len(candidates) - 1)]:
-            mistaken = int((answers[clips] == other).sum())
-            pairs.append(ConfusablePair(action, candidates[int(other)], float(mean[other]), mistaken))
+        own = totals[number] > 0
+        row, counts = (strength[number], errors[number]) if own else (strength[:, number], errors[:, number])
+        evidence = "student" if own else "student, reversed"
+        others = [int(other) for other in np.argsort(-row, kind="stable") if other != number]
+        for other in others[:top_k]:
+            pairs.append(ConfusablePair(action, candidates[other], float(row[other]), int(counts[other]), evidence))
     return pairs
+
+
+def _check(actions_true: Sequence[str], scores: np.ndarray, candidates: Sequence[str], top_k: int) -> None:
+    if top_k < 1:
+        raise ConfigError(f"mining: top_k is {top_k}, must be at least 1")
+    if len(set(candidates)) != len(candidates):
+        raise ConfigError("mining: a candidate is named twice; each action once")
+    if scores.shape != (len(actions_true), len(candidates)):
+        raise DataError(
+            f"mining: scores have shape {scores.shape}, must be {(len(actions_true), len(candidates))}: "
+            "a row for each clip, a column for each candidate"
+        )
+    if unknown := sorted(set(actions_true) - set(candidates)):
+        raise DataError(f"mining: {unknown[:5]} are no candidates; there are {len(candidates)}")
+    bad = ~np.isfinite(scores).all(1)
+    if bad.any():
+        raise DataError(f"mining: {bad.sum()} of {len(scores)} clips have scores that are not numbers; train again")
+
+
+def _confusion(
+    actions_true: Sequence[str], scores: np.ndarray, candidates: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean probability and count of answers, true action by candidate; and the clips of each action."""
+    size = len(candidates)
+    place = {action: number for number, action in enumerate(candidates)}
+    true = np.array([place[action] for action in actions_true], np.intp)
+    mass, errors = np.zeros((size, size)), np.zeros((size, size), np.int64)
+    if len(true):
+        likely = np.exp(scores - scores.max(1, keepdims=True))
+        np.add.at(mass, true, likely / likely.sum(1, keepdims=True))
+        np.add.at(errors, (true, scores.argmax(1)), 1)
+    totals = np.bincount(true, minlength=size)
+    return mass / np.maximum(totals, 1)[:, None], errors, totals

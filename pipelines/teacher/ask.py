@@ -52,9 +52,9 @@ def ask_for_chains(
     """
     teacher = OpenAITeacher(settings, ReplyStore(store))
     with ThreadPoolExecutor(max_workers=concurrency) as pool:
-        return list(
-            pool.map(lambda pair: _ask(teacher, *pair, model, settings.teacher_url), zip(clips, pictures, strict=True))
-        )
+        pairs = zip(clips, pictures, strict=True)
+        asked = [pool.submit(_ask, teacher, clip, shown, model, settings.teacher_url) for clip, shown in pairs]
+        return [answer.result() for answer in asked]
 
 
 def _ask(teacher: OpenAITeacher, clip: Clip, pictures: Sequence[bytes], model: str, base_url: str) -> Answered:

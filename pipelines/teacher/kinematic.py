@@ -1,65 +1,118 @@
 """The offline teacher: true, varied chains written from what the joints do. The default where no server is configured."""
 
-import hashlib
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 
+from pipelines.teacher.wording import Draw, summary, words
 from skeletonllm.reasoning.chain import ChainStep, ReasoningChain
-from skeletonllm.reasoning.facts import Fact, measure_facts
+from skeletonllm.reasoning.facts import Fact, measure_facts, merge_sides
 from skeletonllm.reasoning.prompts import PROMPT_VERSION
 from skeletonllm.skeleton.clip import Clip
 
 NAME = "kinematic"
-_MAX_STEPS = 4
 
-_NOUNS = {"wrist": "hand", "ankle": "foot", "pelvis": "body", "elbow": "arm", "knee": "leg", "head": "head"}
-_VERBS = {
-    "raises": ("goes up", "rises", "is lifted"),
-    "lowers": ("goes down", "sinks", "is lowered"),
-    "moves forward": ("goes forward", "reaches forward"),
-    "moves back": ("goes back", "draws back"),
-    "moves sideways": ("goes to the side", "shifts sideways"),
-    "extends": ("straightens", "stretches out"),
-    "flexes": ("bends", "folds"),
-    "swings": ("goes back and forth", "moves to and fro"),
-    "approaches": ("come together", "close in"),
-    "leaves": ("move apart", "part"),
-    "holds still": ("stays still", "hardly moves"),
+_MAX_STEPS = 4
+_MIN_SCORE = 0.9  # of the second step on
+_BACK_AGAIN = 0.4  # what goes out comes back: the way back tells less
+_SAME_PART = 0.75
+
+# How telling a fact is beside its size: what the trunk does says more than the way a hand moves with it.
+_TELLING = {
+    ("pelvis", "raises"): 1.7,
+    ("pelvis", "lowers"): 1.7,
+    ("pelvis", "moves sideways"): 0.8,
+    ("spine", "bends"): 1.8,
+    ("spine", "straightens"): 0.9,
+    ("wrist", "moves sideways"): 0.5,
+    ("wrist", "holds still"): 0.6,
+    ("wrist", "swings"): 1.4,
+    ("wrist", "approaches"): 0.7,
+    ("wrist", "leaves"): 0.5,
+    ("ankle", "swings"): 0.5,
+    ("ankle", "moves sideways"): 0.6,
+    ("elbow", "extends"): 0.6,
+    ("elbow", "flexes"): 0.5,
+    ("knee", "extends"): 0.6,
+    ("knee", "flexes"): 0.8,
 }
-_BODY_VERBS = {"moves forward": ("goes forward", "comes forward"), "moves back": ("goes back", "backs away")}
-_THEN = ("then", "after that", "next")
+_OPPOSITE = {
+    "raises": "lowers",
+    "lowers": "raises",
+    "moves forward": "moves back",
+    "moves back": "moves forward",
+    "extends": "flexes",
+    "flexes": "extends",
+    "bends": "straightens",
+    "straightens": "bends",
+    "approaches": "leaves",
+    "leaves": "approaches",
+}
 
 
 def write_chain(clip: Clip, action: str) -> ReasoningChain:
-    """A chain for a clip: the facts that stand out most, in the order in which they happen.
+    """A chain for a clip: the facts that tell most, in the order in which they happen.
 
-    The wording is drawn by the clip's id, so it varies between clips and never between runs.
+    The wording is drawn by the clip's id, so it varies between clips and never between runs. The action's own words are
+    avoided before the answer.
     """
-    draw = _Draw(clip.clip_id)
-    facts = choose_facts(measure_facts(clip), clip)
-    steps = tuple(_step(fact, place, facts, draw) for place, fact in enumerate(facts))
-    return ReasoningChain(clip.clip_id, _summary(steps, draw), steps, action, NAME, PROMPT_VERSION)
+    draw = Draw(clip.clip_id, action)
+    facts = merge_sides(measure_facts(clip))
+    chosen = choose_facts(facts, clip.num_frames)
+    steps = tuple(_step(fact, place, chosen, draw) for place, fact in enumerate(chosen))
+    return ReasoningChain(clip.clip_id, summary(chosen, facts, draw), steps, action, NAME, PROMPT_VERSION)
 
 
-def choose_facts(facts: Sequence[Fact], clip: Clip) -> list[Fact]:
-    """The strongest facts, at most one of a kind for each part, in the order of time; stillness where there are none."""
+def choose_facts(facts: Sequence[Fact], num_frames: int) -> list[Fact]:
+    """The most telling facts in the order of time; stillness where there are none.
+
+    Args:
+        facts: strongest first, sides merged.
+        num_frames: of the clip.
+    """
+    left = [fact for fact in facts if not _follows_from_one_hand(fact, facts)]
     chosen: list[Fact] = []
-    for fact in facts:
-        same = [f for f in chosen if (f.person, f.part, f.side) == (fact.person, fact.part, fact.side)]
-        if any(f.predicate == fact.predicate for f in same) or len(same) >= 2:
-            continue
-        chosen.append(fact)
-        if len(chosen) == _MAX_STEPS:
+    while left and len(chosen) < _MAX_STEPS:
+        best = max(left, key=lambda fact: _score(fact, chosen))
+        if chosen and _score(best, chosen) < _MIN_SCORE:
             break
+        chosen.append(best)
+        left = [fact for fact in left if fact is not best and not _repeats(fact, best)]
     if not chosen:
-        chosen = [Fact(0, "pelvis", "center", "holds still", 0, clip.num_frames - 1, 0.0, 1.0)]
+        chosen = [Fact(0, "pelvis", "center", "holds still", 0, num_frames - 1, 0.0, 1.0)]
     return sorted(chosen, key=lambda fact: (fact.first_frame, fact.last_frame, fact.part, fact.side, fact.predicate))
 
 
-def _step(fact: Fact, place: int, facts: Sequence[Fact], draw: "_Draw") -> ChainStep:
-    causes = tuple(
-        earlier for earlier in range(place) if facts[earlier].last_frame <= fact.first_frame and earlier == place - 1
-    )
+def _score(fact: Fact, chosen: Iterable[Fact]) -> float:
+    score = fact.strength * _TELLING.get((fact.part, fact.predicate), 1.0)
+    for other in chosen:
+        if (other.person, other.part) == (fact.person, fact.part):
+            back = other.predicate == _OPPOSITE.get(fact.predicate) and other.first_frame <= fact.first_frame
+            score *= _BACK_AGAIN if back else _SAME_PART
+    return score
+
+
+def _repeats(fact: Fact, chosen: Fact) -> bool:
+    """Whether a fact says again what is chosen already: the same of one side, or at another time."""
+    same = (fact.person, fact.part, fact.predicate) == (chosen.person, chosen.part, chosen.predicate)
+    return same and (fact.side == chosen.side or "both" in (fact.side, chosen.side))
+
+
+def _follows_from_one_hand(fact: Fact, facts: Iterable[Fact]) -> bool:
+    """Whether a change of the gap between the hands only says that one of them moved."""
+    if fact.part != "wrist" or fact.side != "both" or fact.predicate not in ("approaches", "leaves", "swings"):
+        return False
+    moved: dict[str, float] = {"left": 0.0, "right": 0.0}
+    for other in facts:
+        if (other.person, other.part) == (fact.person, "wrist") and other.unit == "body sizes":
+            if other.predicate in ("approaches", "leaves"):
+                continue
+            for side in ("left", "right") if other.side == "both" else (other.side,):
+                moved[side] = max(moved[side], other.amount)
+    return min(moved.values()) < 0.4 * max(moved.values())
+
+
+def _step(fact: Fact, place: int, facts: Sequence[Fact], draw: Draw) -> ChainStep:
+    before = place - 1
+    causes = (before,) if place and facts[before].last_frame <= fact.first_frame else ()
     return ChainStep(
         fact.person,
         fact.part,
@@ -67,38 +120,6 @@ def _step(fact: Fact, place: int, facts: Sequence[Fact], draw: "_Draw") -> Chain
         fact.predicate,
         fact.first_frame,
         fact.last_frame,
-        _clause(fact, draw),
+        words(fact, draw),
         causes,
     )
-
-
-def _clause(fact: Fact, draw: "_Draw") -> str:
-    verbs = _BODY_VERBS if fact.part == "pelvis" and fact.predicate in _BODY_VERBS else _VERBS
-    verb = draw.one(verbs[fact.predicate])
-    if fact.side == "both":
-        who = "the two persons" if fact.part == "pelvis" else f"the {_NOUNS.get(fact.part, fact.part)}s"
-        return f"{who} {verb}"
-    side = "" if fact.side == "center" else f"{fact.side} "
-    other = "of the second person " if fact.person == 1 else ""
-    return f"the {side}{_NOUNS.get(fact.part, fact.part)} {other}{verb}"
-
-
-def _summary(steps: Sequence[ChainStep], draw: "_Draw") -> str:
-    parts = [steps[0].text]
-    for before, step in pairwise(steps):
-        together = step.first_frame < before.last_frame
-        parts.append(f"{'while' if together else draw.one(_THEN)} {step.text}")
-    text = ", ".join(parts)
-    return f"{text[0].upper()}{text[1:]}."
-
-
-class _Draw:
-    """Choices that depend on a text alone."""
-
-    def __init__(self, seed: str) -> None:
-        self._state = int(hashlib.sha256(seed.encode()).hexdigest(), 16)
-
-    def one(self, choices: Sequence[str]) -> str:
-        """The next choice."""
-        self._state, place = divmod(self._state, len(choices))
-        return choices[place]

@@ -1,14 +1,22 @@
-"""What a teacher is asked, and what it answers. A request is a fact: its key is the hash of what was really sent."""
+"""What a teacher is asked, and what it answers. A request is a fact: its key is the hash of what was really asked."""
 
 from dataclasses import dataclass
 from typing import Any
 
 from skeletonllm.plain import digest
+from skeletonllm.reasoning.chain import CHAIN_SCHEMA
 
 
 @dataclass(frozen=True)
 class TeacherRequest:
-    """One question to one model behind one address."""
+    """One question to one model behind one address.
+
+    Args:
+        model: as the server calls it.
+        messages: of the chat-completions protocol.
+        sampling: such as `temperature` and `max_tokens`.
+        base_url: of the server; two servers may give one name to two models.
+    """
 
     model: str
     messages: tuple[dict[str, Any], ...]
@@ -17,20 +25,32 @@ class TeacherRequest:
 
     @property
     def key(self) -> str:
-        """SHA-256 of the canonical JSON of all of it."""
+        """SHA-256 of the canonical JSON of all of it, and of the form that the answer must have."""
         return digest(
             {
                 "model": self.model,
                 "messages": list(self.messages),
                 "sampling": self.sampling,
                 "base_url": self.base_url,
+                "schema": CHAIN_SCHEMA,
             }
         )
 
 
 @dataclass(frozen=True)
 class TeacherReply:
-    """What came back, and what it took."""
+    """What came back, and what it took.
+
+    Args:
+        key: of the request.
+        text: as the model wrote it.
+        finish_reason: `stop`, or `length` where it was cut twice.
+        prompt_tokens: of all calls that it took.
+        completion_tokens: of all calls that it took.
+        attempt: which try brought it.
+        received_at: UTC, ISO 8601.
+        cost: in the server's currency, where it says so.
+    """
 
     key: str
     text: str
@@ -39,3 +59,4 @@ class TeacherReply:
     completion_tokens: int
     attempt: int
     received_at: str
+    cost: float | None = None

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from skeletonllm.errors import ChainError, ConfigError
@@ -17,14 +17,37 @@ Predicate = Literal[
     "moves sideways",
     "extends",
     "flexes",
+    "bends",
+    "straightens",
     "swings",
     "holds still",
+    "is above the head",
     "approaches",
     "leaves",
 ]
 PREDICATES: tuple[str, ...] = Predicate.__args__
 STEP_SIDES = ("left", "right", "center", "both")
 _MAX_STEPS = 12
+_MAX_TEXT = 600
+_MAX_OBJECTS = 50  # that a reply is searched for
+_NOUNS = {"wrist": "hand", "ankle": "foot", "pelvis": "body", "elbow": "arm", "knee": "leg", "spine": "trunk"}
+_PLURALS = {"foot": "feet"}
+_VERBS = {  # of one, of both
+    "raises": ("rises", "rise"),
+    "lowers": ("sinks", "sink"),
+    "moves forward": ("moves forward", "move forward"),
+    "moves back": ("moves back", "move back"),
+    "moves sideways": ("moves sideways", "move sideways"),
+    "extends": ("straightens", "straighten"),
+    "flexes": ("bends", "bend"),
+    "bends": ("bends", "bend"),
+    "straightens": ("straightens", "straighten"),
+    "swings": ("swings", "swing"),
+    "holds still": ("holds still", "hold still"),
+    "is above the head": ("is above the head", "are above the head"),
+    "approaches": ("approaches", "approach"),
+    "leaves": ("leaves", "part"),
+}
 
 CHAIN_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -121,22 +144,48 @@ def parse_chain(
     Raises:
         ChainError: says what is wrong and where, so that it can be asked again or rejected with the reason.
     """
-    start, end = text.find("{"), text.rfind("}")
-    try:
-        plain = json.loads(text[start : end + 1])
-    except json.JSONDecodeError as error:
-        raise ChainError(f"{clip_id}: the reply is no JSON object ({error}); it begins {text[:60]!r}") from None
-    if not isinstance(plain, dict):
-        raise ChainError(f"{clip_id}: the reply is a {type(plain).__name__}, must be a JSON object")
+    plain = _json_object(text, clip_id)
     for key, kind in (("summary", str), ("steps", list), ("answer", str)):
         if not isinstance(plain.get(key), kind):
             raise ChainError(f"{clip_id}: {key!r} is {plain.get(key)!r:.60}, must be a {kind.__name__}")
     if not 1 <= len(plain["steps"]) <= _MAX_STEPS:
         raise ChainError(f"{clip_id}: {len(plain['steps'])} steps, must be 1 to {_MAX_STEPS}")
     steps = tuple(_step(step, place, clip_id, num_frames) for place, step in enumerate(plain["steps"]))
-    return ReasoningChain(
-        clip_id, plain["summary"].strip(), steps, plain["answer"].strip(), teacher, prompt_version, request_key
-    )
+    summary = _one_line(plain["summary"], f"{clip_id}: the summary")
+    answer = _one_line(plain["answer"], f"{clip_id}: the answer")
+    return ReasoningChain(clip_id, summary, steps, answer, teacher, prompt_version, request_key)
+
+
+def _json_object(text: str, clip_id: str) -> dict[str, Any]:
+    """The last JSON object of a reply that has steps (thinking aloud comes first), else the only one there is."""
+    decoder, found, at, fault = json.JSONDecoder(), None, text.find("{"), "there is no {"
+    for _ in range(_MAX_OBJECTS):
+        if at == -1:
+            break
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:  # a number of 5000 digits is a plain ValueError
+            fault, end = str(error) or type(error).__name__, at + 1
+        else:
+            found = value if found is None or "steps" in value else found
+        at = text.find("{", end)
+    if found is None:
+        raise ChainError(f"{clip_id}: the reply is no JSON object ({fault}); it begins {text[:60]!r}")
+    return found
+
+
+def _one_line(text: str, where: str) -> str:
+    """A text without line breaks: they would make lines of a target that are not its own.
+
+    Raises:
+        ChainError: too long, empty, or not writable as UTF-8.
+    """
+    line = " ".join(text.split())
+    if not 1 <= len(line) <= _MAX_TEXT:
+        raise ChainError(f"{where} has {len(line)} characters, must have 1 to {_MAX_TEXT}")
+    if any("\ud800" <= letter <= "\udfff" for letter in line):
+        raise ChainError(f"{where} holds half of a UTF-16 pair, must be whole characters: {line[:40]!r}")
+    return line
 
 
 def _step(plain: Any, place: int, clip_id: str, num_frames: int | None) -> ChainStep:
@@ -156,8 +205,10 @@ def _step(plain: Any, place: int, clip_id: str, num_frames: int | None) -> Chain
             f"{'the last' if num_frames is None else num_frames - 1}"
         )
     if any(not 0 <= cause < place for cause in step.causes):
-        raise ChainError(f"{where}: causes {list(step.causes)} must be earlier steps, 0 to {place - 1}")
-    return step
+        raise ChainError(f"{where}: causes {list(step.causes)} must be numbers of earlier steps, below {place}")
+    if step.person not in (0, 1):
+        raise ChainError(f"{where}: person is {step.person}, must be 0 or 1")
+    return replace(step, text=_one_line(step.text, f"{where}: text") if step.text.strip() else "")
 
 
 def chain_text(chain: ReasoningChain) -> str:
@@ -173,6 +224,13 @@ def read_label(text: str) -> str | None:
 
 
 def _spoken(step: ChainStep) -> str:
+    """A step in the few words that a small student can learn."""
+    one, many = _VERBS[step.predicate]
+    noun = _NOUNS.get(step.part, step.part)
+    whose = "second person's " if step.person == 1 else ""
+    if step.side == "both":
+        if step.part == "pelvis":
+            return f"the two persons {many}"
+        return f"{whose}both {_PLURALS.get(noun, noun + 's')} {many}"
     side = "" if step.side == "center" else f"{step.side} "
-    other = "second person's " if step.person == 1 else ""
-    return f"{other}{side}{step.part} {step.predicate}"
+    return f"{whose}{side}{noun} {one}"

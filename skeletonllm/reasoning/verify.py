@@ -1,19 +1,21 @@
 """Check a chain against the joints: each step supported, contradicted or not measurable, and the whole accepted or not."""
 
-import re
 from dataclasses import replace
 
 import numpy as np
 
 from skeletonllm.reasoning.chain import ChainStep, ReasoningChain, StepVerdict
 from skeletonllm.reasoning.facts import (
+    ABOVE_HEAD,
     ANGLE_TOLERANCE_DEG,
+    BEND_TOLERANCE_DEG,
     PELVIS_TOLERANCE,
+    SWING_TOLERANCE,
     TOLERANCE,
-    Signals,
-    measure_signals,
     turning_points,
 )
+from skeletonllm.reasoning.leak import leaked_words
+from skeletonllm.reasoning.signals import Signals, measure_signals
 from skeletonllm.skeleton.clip import Clip
 
 # Above this share of the tolerance a change counts for a claim; below a third of it, the claim is wrong.
@@ -27,7 +29,11 @@ _AXES = {
     "moves back": (2, -1),
     "moves sideways": (0, 0),
 }
-_STAND_INS = {"hand": "wrist", "foot": "ankle", "hip": "pelvis"}
+_STAND_INS = {"hand": "wrist", "foot": "ankle", "face": "head", "chest": "spine", "neck": "spine"}
+_HINGES = {"shoulder": "elbow", "wrist": "elbow", "ankle": "knee", "pelvis": "hip", "spine": "hip"}
+_TRUNK = ("spine", "pelvis", "head", "hip")
+_OTHER = {"left": "right", "right": "left"}
+_CENTRES = ("pelvis", "head", "neck")
 
 
 def verify_chain(chain: ReasoningChain, clip: Clip) -> ReasoningChain:
@@ -46,7 +52,7 @@ def verify_chain(chain: ReasoningChain, clip: Clip) -> ReasoningChain:
     for number, (step, verdict) in enumerate(zip(chain.steps, verdicts, strict=True)):
         if verdict.verdict == "contradicted":
             reasons.append(f"step {number} ({step.side} {step.part} {step.predicate}): {verdict.reason}")
-        if any(chain.steps[cause].first_frame > step.first_frame for cause in step.causes):
+        if any(cause >= number or _begins_after(chain.steps[cause], step) for cause in step.causes):
             reasons.append(f"step {number} begins before a step that it names as its cause")
     if not any(verdict.verdict == "supported" for verdict in verdicts):
         reasons.append("no step is supported by the joints")
@@ -59,12 +65,10 @@ def verify_chain(chain: ReasoningChain, clip: Clip) -> ReasoningChain:
 
 
 def leaked_label(chain: ReasoningChain) -> str | None:
-    """The sentence that names the label before the answer; None where none does."""
-    words = re.findall(r"[a-z]+", chain.answer.lower())
-    pattern = r"\b" + r"\W+".join(re.escape(word) + r"(?:s|es|ing|d|ed)?" for word in words) + r"\b"
+    """The words that name the label before the answer; None where none do."""
     for text in (chain.summary, *(step.text for step in chain.steps)):
-        if words and re.search(pattern, text.lower()):
-            return text
+        if leak := leaked_words(text, chain.answer):
+            return leak
     return None
 
 
@@ -77,32 +81,77 @@ def check_step(step: ChainStep, signals: Signals, num_frames: int) -> StepVerdic
     part = _STAND_INS.get(step.part, step.part)
     window = slice(step.first_frame, step.last_frame + 1)
     if step.predicate in ("approaches", "leaves"):
-        gap = signals.gaps.get((0 if part == "pelvis" else step.person, part))
-        return (
-            _missing(step) if gap is None else _change(gap[window], 1 if step.predicate == "leaves" else -1, TOLERANCE)
-        )
+        return _check_gap(step, part, window, signals)
+    if step.predicate in ("bends", "straightens") and part in _TRUNK:
+        bend = signals.bends.get(step.person)
+        if bend is None:
+            return _missing(step)
+        direction = 1 if step.predicate == "bends" else -1
+        verdict = _change(bend[window], direction, BEND_TOLERANCE_DEG, " degrees")
+        return _unseen_depth(verdict, signals)
     sides = ("left", "right") if step.side == "both" else (step.side,)
-    return _worst([_check_side(step, part, side, window, signals) for side in sides])
+    if part not in _CENTRES and step.side == "center" and step.predicate != "holds still":
+        return _missing(step)
+    verdict = _worst([_check_side(step, part, side, window, signals) for side in sides])
+    if step.side in _OTHER and verdict.verdict == "not measurable":
+        # Too little to tell, but the other side clearly does it: left and right were mixed up.
+        other = _check_side(step, part, _OTHER[step.side], window, signals)
+        if other.verdict == "supported" and part not in _CENTRES:
+            return StepVerdict("contradicted", f"{verdict.reason}; it is the {_OTHER[step.side]} one: {other.reason}")
+    gap = signals.gaps.get((step.person, part))
+    if step.predicate == "swings" and step.side == "both" and gap is not None:
+        return _best([verdict, _check_swings(gap[window, None])])  # to each other, as in clapping
+    return verdict
+
+
+def _begins_after(cause: ChainStep, step: ChainStep) -> bool:
+    return cause.first_frame > step.first_frame
+
+
+def _check_gap(step: ChainStep, part: str, window: slice, signals: Signals) -> StepVerdict:
+    """Hands to each other, or the two persons; a side's own gap is not measured."""
+    gap = signals.gaps.get((0 if part == "pelvis" else step.person, part))
+    if gap is None or (part != "pelvis" and step.side != "both"):
+        return _missing(step)
+    verdict = _change(gap[window], 1 if step.predicate == "leaves" else -1, TOLERANCE)
+    return verdict if part == "pelvis" else _unseen_depth(verdict, signals)
 
 
 def _check_side(step: ChainStep, part: str, side: str, window: slice, signals: Signals) -> StepVerdict:
-    if step.predicate in ("extends", "flexes"):
-        hinge = {"shoulder": "elbow", "wrist": "elbow", "pelvis": "knee", "ankle": "knee"}.get(part, part)
-        angle = signals.angles.get((step.person, hinge, side))
-        direction = 1 if step.predicate == "extends" else -1
-        return _missing(step) if angle is None else _change(angle[window], direction, ANGLE_TOLERANCE_DEG, " degrees")
-    path = signals.paths.get((step.person, part, "center" if part in ("pelvis", "head") else side))
-    if path is None or (signals.flat and step.predicate in ("moves forward", "moves back")):
+    if step.predicate in ("extends", "flexes", "bends", "straightens"):
+        angle = signals.angles.get((step.person, _HINGES.get(part, part), side))
+        direction = 1 if step.predicate in ("extends", "straightens") else -1
+        if angle is None:
+            return _missing(step)
+        return _unseen_depth(_change(angle[window], direction, ANGLE_TOLERANCE_DEG, " degrees"), signals)
+    if step.predicate == "is above the head":
+        over = signals.over_head.get((step.person, side)) if part == "wrist" else None
+        if over is None:
+            return _missing(step)
+        height = float(np.median(over[window]))
+        return _judge(height, 0.5 * ABOVE_HEAD, -ABOVE_HEAD, f"it is {height:+.2f} body sizes above the head")
+    path = signals.paths.get((step.person, part, _side(part, side)))
+    if path is None or (signals.flat and step.predicate in ("moves forward", "moves back", "moves sideways")):
         return _missing(step)
     tolerance = PELVIS_TOLERANCE if part == "pelvis" else TOLERANCE
     if step.predicate == "holds still":
         spread = float(np.linalg.norm(np.ptp(path[window], axis=0)))
-        return _judge(tolerance - spread, 0.0, -tolerance, f"it stays within {spread:.2f} body sizes")
+        return _judge(1.5 * tolerance - spread, 0.0, -tolerance, f"it stays within {spread:.2f} body sizes")
     if step.predicate == "swings":
-        turns = max(len(turning_points(path[window, axis], tolerance * _ENOUGH)) - 1 for axis in range(3))
-        return _judge(turns, 2, 0, f"it changes direction {max(0, turns - 1)} times")
+        return _check_swings(path[window])
     axis, direction = _AXES[step.predicate]
-    return _change(path[window, axis], direction, tolerance)
+    # Beside the body or in the room: either may be meant.
+    room = signals.rooms[step.person, part, _side(part, side)]
+    return _best([_change(curve[window, axis], direction, tolerance) for curve in (path, room)])
+
+
+def _check_swings(path: np.ndarray) -> StepVerdict:
+    turns = max(len(turning_points(axis, SWING_TOLERANCE)) for axis in path.T) - 2
+    return _judge(float(turns), 2.0, 0.0, f"it turns back {max(0, turns)} times")
+
+
+def _side(part: str, side: str) -> str:
+    return "center" if part in _CENTRES else side
 
 
 def _change(signal: np.ndarray, direction: int, tolerance: float, unit: str = " body sizes") -> StepVerdict:
@@ -120,10 +169,23 @@ def _judge(value: float, enough: float, nothing: float, measured: str) -> StepVe
     return StepVerdict("not measurable", f"{measured}, too little to tell")
 
 
+def _unseen_depth(verdict: StepVerdict, signals: Signals) -> StepVerdict:
+    """A flat picture can neither show nor refute an angle that is turned away from it."""
+    if not signals.flat:
+        return verdict
+    return StepVerdict("not measurable", f"{verdict.reason} in the picture, whose depth is unknown")
+
+
 def _missing(step: ChainStep) -> StepVerdict:
     return StepVerdict("not measurable", f"the {step.side} {step.part} of person {step.person} cannot be measured here")
 
 
+_ORDER = ("contradicted", "not measurable", "supported")
+
+
 def _worst(verdicts: list[StepVerdict]) -> StepVerdict:
-    order = ("contradicted", "not measurable", "supported")
-    return min(verdicts, key=lambda verdict: order.index(verdict.verdict))
+    return min(verdicts, key=lambda verdict: _ORDER.index(verdict.verdict))
+
+
+def _best(verdicts: list[StepVerdict]) -> StepVerdict:
+    return max(verdicts, key=lambda verdict: _ORDER.index(verdict.verdict))

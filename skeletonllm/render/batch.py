@@ -1,12 +1,11 @@
-"""Clips to the padded tensors that renderers draw: canonical place, sampled times, Gaussians by index.
+"""Clips to the padded tensors that renderers draw: sampled times, motion, Gaussians by index.
 
 Everything that depends on a topology becomes an index here, so that what is learned never meets a joint's number.
 """
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -15,13 +14,17 @@ from torch import Tensor
 
 from skeletonllm.render.camera import fit_to_clip
 from skeletonllm.render.config import RenderConfig
+from skeletonllm.render.prepare import PreparedClip, prepare
+from skeletonllm.render.turns import joint_turns
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.kinematics import canonicalise, rotate_y
+from skeletonllm.skeleton.kinematics import quaternion_product, rotate_y
 from skeletonllm.skeleton.topology import BODY_PARTS, SIDES, Topology
 
-# Velocities are differences over this time, so that a sensor's jitter from frame to frame does not look like motion.
-_VELOCITY_SPAN_S = 0.14
-_MAX_SPEED = 15.0  # m/s on the canonical body
+# Motion is measured over this time to each side, so that a sensor's jitter from frame to frame does not look like it.
+_REACH_S = 0.07
+# Limits on the canonical body: about ten body heights a second, and what a fast throw reaches.
+_MAX_SPEED = 15.0
+_MAX_ACCELERATION = 150.0
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,10 @@ class RenderBatch:
     Args:
         joints: canonical metres.
         confidence: 0 to 1; 0 for padding.
-        velocities: metres per second.
-        accelerations: metres per second squared.
-        torsos: the columns are each person's right-to-left, up and front; unit vectors.
+        velocities: metres per second, clipped.
+        accelerations: metres per second squared, clipped.
+        turns: unit quaternions (wxyz) from the T-pose to the frame.
+        roots: the pelvis of each person, metres.
         phase: place of the frame in its clip, 0 to 1.
         times_s: since the clip's first frame.
         parent: joint at the start of each Gaussian's bone.
@@ -43,7 +47,6 @@ class RenderBatch:
         side: 0 left, 1 center, 2 right.
         person: whose Gaussian it is.
         present: False for padding.
-        rest: unit direction of the bone in the T-pose, in the torso's frame.
         center_m: what the camera looks at.
         half_width_m: how much it sees to each side.
     """
@@ -52,7 +55,8 @@ class RenderBatch:
     confidence: Float[Tensor, "batch frames joints"]
     velocities: Float[Tensor, "batch frames joints 3"]
     accelerations: Float[Tensor, "batch frames joints 3"]
-    torsos: Float[Tensor, "batch frames persons 3 3"]
+    turns: Float[Tensor, "batch frames joints 4"]
+    roots: Float[Tensor, "batch frames persons 3"]
     phase: Float[Tensor, "batch frames"]
     times_s: Float[Tensor, "batch frames"]
     parent: Int64[Tensor, "batch gaussians"]
@@ -62,7 +66,6 @@ class RenderBatch:
     side: Int64[Tensor, "batch gaussians"]
     person: Int64[Tensor, "batch gaussians"]
     present: Bool[Tensor, "batch gaussians"]
-    rest: Float[Tensor, "batch gaussians 3"]
     center_m: Float[Tensor, "batch 3"]
     half_width_m: Float[Tensor, " batch"]
 
@@ -74,172 +77,197 @@ class RenderBatch:
         return len(self.joints)
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """The Gaussians of one person of a topology."""
-
-    parent: np.ndarray
-    child: np.ndarray
-    along: np.ndarray
-    parts: np.ndarray
-    side: np.ndarray
-    rest: np.ndarray
-
-
-def collate(clips: Sequence[Clip], config: RenderConfig, generator: torch.Generator | None = None) -> RenderBatch:
+def collate(
+    clips: Sequence[Clip | PreparedClip], config: RenderConfig, generator: torch.Generator | None = None
+) -> RenderBatch:
     """Pad clips of any topologies, persons and lengths into one batch, on the CPU.
 
     Args:
-        clips: at least one.
+        clips: at least one; prepared ones cost a tenth.
         config: frames, Gaussians per bone, camera jitter.
         generator: given in training: times and turns are drawn from it. None: frames from the middle of equal segments.
     """
-    samples = [_sample(clip, config, generator) for clip in clips]
-    num_joints = max(sample["joints"].shape[1] for sample in samples)
-    num_gaussians = max(len(sample["parent"]) for sample in samples)
-    num_persons = max(sample["torsos"].shape[1] for sample in samples)
-    sizes = {
-        **dict.fromkeys(("joints", "confidence", "velocities", "accelerations"), (1, num_joints)),
-        **dict.fromkeys(("parent", "child", "along", "parts", "side", "person", "present", "rest"), (0, num_gaussians)),
-        "torsos": (1, num_persons),
-    }
-    padded = {}
-    for field in fields(RenderBatch):
-        arrays = [np.asarray(sample[field.name]) for sample in samples]
-        if field.name in sizes:
-            axis, size = sizes[field.name]
-            arrays = [_pad(array, axis, size) for array in arrays]
-        padded[field.name] = torch.from_numpy(np.stack(arrays))
-    return RenderBatch(**padded)
+    prepared = [clip if isinstance(clip, PreparedClip) else prepare(clip) for clip in clips]
+    samples = [_sample(clip, config, generator) for clip in prepared]
+    turns = _turns(prepared, samples)
+    rows = [_row(*parts, config) for parts in zip(prepared, samples, turns, strict=True)]
+    return RenderBatch(**{field.name: _padded([row[field.name] for row in rows]) for field in fields(RenderBatch)})
 
 
-def _pad(array: np.ndarray, axis: int, size: int) -> np.ndarray:
-    widths = [(0, 0)] * array.ndim
-    widths[axis] = (0, size - array.shape[axis])
-    return np.pad(array, widths)
+def _padded(arrays: Sequence[np.ndarray]) -> Tensor:
+    """Arrays side by side in one of the largest size, the rest 0."""
+    together = np.zeros((len(arrays), *np.max([array.shape for array in arrays], axis=0)), arrays[0].dtype)
+    for row, array in enumerate(arrays):
+        together[(row, *map(slice, array.shape))] = array
+    return torch.from_numpy(together)
 
 
-def _sample(clip: Clip, config: RenderConfig, generator: torch.Generator | None) -> dict[str, Any]:
-    body = canonicalise(clip)
-    positions = body.positions
-    frames = _times(body.num_frames, config.num_frames, generator)
-    velocities = _differences(positions, body)
-    accelerations = _differences(velocities, body)
-    torsos = torso_frames(positions, body.topology)
-    if generator is not None and config.yaw_jitter and body.topology.dims == 3:
-        yaw = float((2 * torch.rand((), generator=generator) - 1) * config.yaw_jitter)
-        positions, velocities, accelerations = (rotate_y(x, yaw) for x in (positions, velocities, accelerations))
-        torsos = np.swapaxes(rotate_y(np.swapaxes(torsos, -1, -2), yaw), -1, -2)
-    center, half_width = fit_to_clip(positions, body.confidence)
-    layout = _layout(body.topology, config.gaussians_per_bone)
-    joints, persons = body.topology.num_joints, body.num_persons
-    shift = np.repeat(np.arange(persons), len(layout.parent)) * joints
+@dataclass(frozen=True)
+class _Sample:
+    """A clip at the picked times: arrays `[persons, frames, joints, ...]`; `turns` where the file has rotations."""
+
+    frames: np.ndarray
+    positions: np.ndarray
+    confidence: np.ndarray
+    velocities: np.ndarray
+    accelerations: np.ndarray
+    roots: np.ndarray
+    turns: np.ndarray | None
+    center_m: np.ndarray
+    half_width_m: np.float32
+
+
+def _sample(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> _Sample:
+    last = clip.positions.shape[1] - 1
+    frames = _times(last, config.num_frames, generator)
+    reach = max(_REACH_S * clip.fps, 1.0)
+    before, after = np.maximum(frames - reach, 0), np.minimum(frames + reach, last)
+    confidence = _at(clip.confidence, frames)
+    here = _at(clip.positions, frames)
+    past, future = _at(clip.positions, before), _at(clip.positions, after)
+    seen = (_at(clip.confidence, before) > 0) & (confidence > 0) & (_at(clip.confidence, after) > 0)
+    velocities, accelerations = _motion(past, here, future, frames - before, after - frames, clip.fps)
+    turns = None if clip.turns is None else _unit(_at(_one_sign(clip.turns), frames))
+    sample = _Sample(
+        frames,
+        here,
+        confidence,
+        np.where(seen[..., None], velocities, 0),
+        np.where(seen[..., None], accelerations, 0),
+        _at(clip.roots, frames),
+        turns,
+        clip.center_m,
+        clip.half_width_m,
+    )
+    yaw = _camera_yaw(clip, config, generator)
+    return _turned(sample, clip, yaw) if yaw else sample
+
+
+def _camera_yaw(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> float:
+    """How far the clip is turned about the vertical before it is seen, radians; a 2D clip cannot be."""
+    if clip.topology.dims == 2:
+        return 0.0
+    # Several persons already stand side by side.
+    yaw = config.view_yaw if len(clip.positions) == 1 else 0.0
+    if generator is not None and config.yaw_jitter:
+        yaw += float((2 * torch.rand((), generator=generator) - 1) * config.yaw_jitter)
+    return yaw
+
+
+def _turned(sample: _Sample, clip: PreparedClip, yaw: float) -> _Sample:
+    """Everything turned about the vertical, and the camera fitted anew."""
+    turn = np.array([np.cos(yaw / 2), 0, np.sin(yaw / 2), 0], np.float32)
+    center, half_width = fit_to_clip(rotate_y(clip.positions, yaw), clip.confidence)
+    return replace(
+        sample,
+        positions=rotate_y(sample.positions, yaw),
+        velocities=rotate_y(sample.velocities, yaw),
+        accelerations=rotate_y(sample.accelerations, yaw),
+        roots=rotate_y(sample.roots, yaw),
+        turns=None if sample.turns is None else quaternion_product(turn, sample.turns),
+        center_m=center,
+        half_width_m=half_width,
+    )
+
+
+def _turns(clips: Sequence[PreparedClip], samples: Sequence[_Sample]) -> list[np.ndarray]:
+    """Turns of the joints: the file's, or found from the places for all such clips of a topology at once."""
+    alike: dict[Topology, list[int]] = {}
+    for row, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
+        if sample.turns is None:
+            alike.setdefault(clip.topology, []).append(row)
+    found = [sample.turns for sample in samples]
+    for topology, rows in alike.items():
+        positions, confidence = (
+            np.concatenate([getattr(samples[row], name) for row in rows]) for name in ("positions", "confidence")
+        )
+        splits = np.cumsum([len(samples[row].positions) for row in rows])[:-1]
+        for row, part in zip(rows, np.split(joint_turns(positions, confidence, topology), splits), strict=True):
+            found[row] = part
+    return [turns for turns in found if turns is not None]
+
+
+def _row(clip: PreparedClip, sample: _Sample, turns: np.ndarray, config: RenderConfig) -> dict[str, np.ndarray]:
+    """One row of the batch, by the names of its fields."""
+    last = clip.positions.shape[1] - 1
+    layout = _layout(clip.topology, config.gaussians_per_bone, len(clip.positions))
     return {
-        "joints": _flat(_interpolated(positions, frames)),
-        "confidence": _flat(_interpolated(body.confidence, frames)),
-        "velocities": _flat(_interpolated(velocities, frames)),
-        "accelerations": _flat(_interpolated(accelerations, frames)),
-        "torsos": np.swapaxes(torsos[:, np.rint(frames).astype(int)], 0, 1).astype(np.float32),
-        "phase": (frames / max(1, body.num_frames - 1)).astype(np.float32),
-        "times_s": (frames / body.fps).astype(np.float32),
-        "parent": np.tile(layout.parent, persons) + shift,
-        "child": np.tile(layout.child, persons) + shift,
-        "along": np.tile(layout.along, persons),
-        "parts": np.tile(layout.parts, (persons, 1)),
-        "side": np.tile(layout.side, persons),
-        "person": np.repeat(np.arange(persons), len(layout.parent)),
-        "present": np.ones(persons * len(layout.parent), bool),
-        "rest": np.tile(layout.rest, (persons, 1)),
-        "center_m": center,
-        "half_width_m": half_width,
+        "joints": _flat(sample.positions),
+        "confidence": _flat(sample.confidence),
+        "velocities": _flat(sample.velocities),
+        "accelerations": _flat(sample.accelerations),
+        "turns": _flat(turns),
+        "roots": np.swapaxes(sample.roots, 0, 1),
+        "phase": (sample.frames / max(1, last)).astype(np.float32),
+        "times_s": (sample.frames / clip.fps).astype(np.float32),
+        **layout,
+        "center_m": sample.center_m,
+        "half_width_m": np.asarray(sample.half_width_m),
     }
 
 
-def _times(num_frames: int, wanted: int, generator: torch.Generator | None) -> np.ndarray:
+def _times(last: int, wanted: int, generator: torch.Generator | None) -> np.ndarray:
     """Frame numbers (not whole): one from each of `wanted` equal segments of the clip."""
-    place = torch.full((wanted,), 0.5) if generator is None else torch.rand(wanted, generator=generator)
-    return ((np.arange(wanted) + place.numpy()) / wanted * (num_frames - 1)).astype(np.float64)
+    place = np.full(wanted, 0.5) if generator is None else torch.rand(wanted, generator=generator).numpy()
+    return (np.arange(wanted) + place) / wanted * last
 
 
-def _interpolated(values: np.ndarray, frames: np.ndarray) -> np.ndarray:
+def _at(values: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """`values [persons, frames, ...]` at frame numbers that are not whole, linearly."""
-    before = np.floor(frames).astype(int)
+    before = frames.astype(int)
     after = np.minimum(before + 1, values.shape[1] - 1)
-    share = (frames - before).reshape(-1, *[1] * (values.ndim - 2)).astype(np.float32)
-    return values[:, before] * (1 - share) + values[:, after] * share
+    share = (frames - before).astype(np.float32).reshape(-1, *[1] * (values.ndim - 2))
+    start = values[:, before]
+    return start + (values[:, after] - start) * share
+
+
+def _motion(
+    past: np.ndarray, here: np.ndarray, future: np.ndarray, back: np.ndarray, ahead: np.ndarray, fps: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Velocities (m/s) and accelerations (m/s²) from three places; one-sided or zero at the ends of the clip."""
+    back_s, ahead_s = ((span / fps).astype(np.float32)[:, None, None] for span in (back, ahead))
+    least = np.float32(1e-6)
+    velocities = (future - past) / np.maximum(back_s + ahead_s, least)
+    change = (future - here) / np.maximum(ahead_s, least) - (here - past) / np.maximum(back_s, least)
+    accelerations = np.where((back_s > 1e-3) & (ahead_s > 1e-3), 2 * change / np.maximum(back_s + ahead_s, least), 0)
+    return np.clip(velocities, -_MAX_SPEED, _MAX_SPEED), np.clip(accelerations, -_MAX_ACCELERATION, _MAX_ACCELERATION)
+
+
+def _one_sign(turns: np.ndarray) -> np.ndarray:
+    """The same rotations, with no jump from q to -q between frames."""
+    dots = (turns[:, 1:] * turns[:, :-1]).sum(-1)
+    signs = np.cumprod(np.where(dots < 0, -1, 1), axis=1)
+    return np.concatenate((turns[:, :1], turns[:, 1:] * signs[..., None]), 1).astype(np.float32)
+
+
+def _unit(turns: np.ndarray) -> np.ndarray:
+    return turns / np.sqrt((turns**2).sum(-1, keepdims=True))
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
     """`[persons, frames, joints, ...]` to `[frames, persons * joints, ...]`."""
     moved = np.swapaxes(values, 0, 1)
-    return np.ascontiguousarray(moved.reshape(moved.shape[0], -1, *moved.shape[3:]), np.float32)
+    return moved.reshape(moved.shape[0], -1, *moved.shape[3:]).astype(np.float32, copy=False)
 
 
-def _differences(values: np.ndarray, body: Clip) -> np.ndarray:
-    """Change per second over a short span; zero for joints that are not seen."""
-    reach = max(1, round(body.fps * _VELOCITY_SPAN_S / 2))
-    frames = np.arange(body.num_frames)
-    first, last = np.maximum(frames - reach, 0), np.minimum(frames + reach, body.num_frames - 1)
-    span_s = np.maximum(last - first, 1) / body.fps
-    change = (values[:, last] - values[:, first]) / span_s[:, None, None]
-    seen = (body.confidence[:, last] > 0) & (body.confidence[:, first] > 0)
-    return np.where(seen[..., None], np.clip(change, -_MAX_SPEED, _MAX_SPEED), 0).astype(np.float32)
-
-
-def torso_frames(positions: np.ndarray, topology: Topology) -> np.ndarray:
-    """Each person's right-to-left, up and front as columns: `[persons, frames, 3, 3]`.
-
-    Gram-Schmidt, up first; where a direction cannot be told (a side-on 2D body, missing joints) the world's is taken.
-    """
-
-    def middle(part: str) -> np.ndarray | None:
-        left, right = topology.find(part, "left"), topology.find(part, "right")
-        return None if left is None or right is None else (positions[:, :, left] + positions[:, :, right]) / 2
-
-    def across(part: str) -> np.ndarray:
-        left, right = topology.find(part, "left"), topology.find(part, "right")
-        return np.zeros(3) if left is None or right is None else positions[:, :, left] - positions[:, :, right]
-
-    shape = positions.shape[:2]
-    hips, shoulders = middle("hip"), middle("shoulder")
-    trunk = np.zeros((*shape, 3)) if hips is None or shoulders is None else shoulders - hips
-    up = _unit(trunk, (0.0, 1.0, 0.0))
-    side = np.broadcast_to(across("shoulder") + across("hip"), (*shape, 3))
-    side = side - (side * up).sum(-1, keepdims=True) * up
-    fallback = np.array([1.0, 0.0, 0.0]) - up[..., :1] * up
-    left = _unit(side, _unit(fallback, (0.0, 0.0, 1.0)))
-    return np.stack((left, up, np.cross(left, up)), -1).astype(np.float32)
-
-
-def _unit(vectors: np.ndarray, fallback: np.ndarray | tuple[float, ...]) -> np.ndarray:
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return np.where(length > 1e-4, vectors / np.maximum(length, 1e-4), fallback)
-
-
-@functools.lru_cache(maxsize=64)
-def _layout(topology: Topology, per_bone: int) -> _Layout:
-    """One Gaussian on each joint, `per_bone` between the ends of each bone."""
+@functools.lru_cache(maxsize=256)
+def _layout(topology: Topology, per_bone: int, persons: int) -> dict[str, np.ndarray]:
+    """The Gaussians of all persons: one on each joint, `per_bone` between the ends of each bone."""
     joints = np.arange(topology.num_joints)
-    parents, children = (
-        (np.array(ends, int) for ends in zip(*topology.bones, strict=True)) if topology.bones else ([], [])
-    )
+    starts, ends = np.array(topology.bones, np.int64).reshape(-1, 2).T
     places = (np.arange(1, per_bone + 1) / (per_bone + 1)).astype(np.float32)
-    parent = np.concatenate([joints, np.repeat(parents, per_bone)]).astype(np.int64)
-    child = np.concatenate([joints, np.repeat(children, per_bone)]).astype(np.int64)
+    parent = np.concatenate([joints, np.repeat(starts, per_bone)])
+    child = np.concatenate([joints, np.repeat(ends, per_bone)])
     along = np.concatenate([np.zeros(len(joints), np.float32), np.tile(places, len(topology.bones))])
     part = np.array([BODY_PARTS.index(name) for name in topology.parts])
     side = np.array([SIDES.index(name) for name in topology.sides])
-    rest = np.array([rest_direction(topology.parts[j], topology.sides[j]) for j in joints], np.float32)
-    return _Layout(parent, child, along, np.stack((part[parent], part[child]), -1), side[child], rest[child])
-
-
-def rest_direction(part: str, side: str) -> tuple[float, float, float]:
-    """Where the bone that ends in a part points in the T-pose, in the torso's frame (left, up, front)."""
-    sign = {"left": 1.0, "center": 0.0, "right": -1.0}[side]
-    if part in ("shoulder", "elbow", "wrist", "hand", "hip") and sign:
-        return (sign, 0.0, 0.0)
-    if part in ("knee", "ankle"):
-        return (0.0, -1.0, 0.0)
-    if part in ("foot", "face"):
-        return (0.0, 0.0, 1.0)
-    return (0.0, 1.0, 0.0)
+    person = np.repeat(np.arange(persons), len(parent))
+    return {
+        "parent": np.tile(parent, persons) + person * topology.num_joints,
+        "child": np.tile(child, persons) + person * topology.num_joints,
+        "along": np.tile(along, persons),
+        "parts": np.tile(np.stack((part[parent], part[child]), -1), (persons, 1)),
+        "side": np.tile(side[child], persons),
+        "person": person,
+        "present": np.ones(len(person), bool),
+    }

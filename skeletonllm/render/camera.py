@@ -14,6 +14,11 @@ _FIELD_OF_VIEW = math.radians(60)
 _MARGIN = 1.15
 _SMALLEST_HALF_WIDTH_M = 0.6
 _NEAR_M = 0.05
+# Which places of all joints, sorted, bound the picture: the outermost ones, and those of its middle.
+_SHARES = (0.005, 0.05, 0.95, 0.995)
+_OUTER_REACH = 0.6
+# Closer than this persons cannot be put side by side.
+_BESIDE_M = 0.1
 
 
 def fit_to_clip(
@@ -21,14 +26,37 @@ def fit_to_clip(
 ) -> tuple[Float[np.ndarray, " 3"], np.float32]:
     """Centre and half width, metres, of one square view of all persons in all frames.
 
-    All but the outermost 0.5 % to each side of the seen joints with a margin: one joint that jumps must not make everybody small.
+    All but the outermost 0.5 % of the seen joints on each side, with a margin; but not farther out of the box of the middle
+    90 % than 0.6 of its size: a joint that jumps, or stands far off all the time, must not make everybody small.
     """
     seen = positions[confidence > 0]
     if not len(seen):
         return np.zeros(3, np.float32), np.float32(_SMALLEST_HALF_WIDTH_M)
-    low, high = np.percentile(seen, 0.5, axis=0), np.percentile(seen, 99.5, axis=0)
+    seen = np.sort(seen, axis=0)
+    low, inner_low, inner_high, high = seen[np.rint(np.array(_SHARES) * (len(seen) - 1)).astype(int)]
+    reach = max(_OUTER_REACH * float((inner_high - inner_low)[:2].max()), _SMALLEST_HALF_WIDTH_M)
+    low, high = np.maximum(low, inner_low - reach), np.minimum(high, inner_high + reach)
     half = max(float((high - low)[:2].max()) / 2 * _MARGIN, _SMALLEST_HALF_WIDTH_M)
     return ((low + high) / 2).astype(np.float32), np.float32(half)
+
+
+def side_view_yaw(roots: Float[np.ndarray, "persons frames 3"], seen: Float[np.ndarray, "persons frames"]) -> float:
+    """The turn about +y, radians, that puts two or more persons side by side, so that they do not hide each other.
+
+    Persons who face each other are seen from the side, the first one to the left and facing right. Persons who stand beside
+    each other are not turned about. 0 for one person.
+    """
+    together = (seen[0] > 0) & (seen[1:].max(0) > 0) if len(seen) > 1 else np.zeros(1, bool)
+    if not together.any():
+        return 0.0
+    others = (roots[1:] * (seen[1:] > 0)[..., None]).sum(0) / np.maximum((seen[1:] > 0).sum(0), 1)[..., None]
+    way = np.median((others - roots[0])[together], axis=0)
+    if np.hypot(way[0], way[2]) < _BESIDE_M:
+        return 0.0
+    # The way to the others, from +x (0) over the front (90 degrees); the jump of half a turn lies where it is rare: others
+    # that are behind and to one side.
+    angle = math.atan2(way[2], way[0])
+    return (angle + math.pi / 4) % math.pi - math.pi / 4
 
 
 def project(

@@ -24,6 +24,9 @@ class RenderConfig:
     """Whether motion changes what is drawn; without it only the colours of the parts are learned."""
     hidden: int = 64
     """Width of the modulator's layers."""
+    view_yaw: float = 0.0
+    """A single person who starts facing the camera is turned this far to the picture's right, radians. About 0.5 shows
+    what moves forward, at the price of looking less like 2D recordings, which cannot be turned."""
     yaw_jitter: float = 0.0
     """In training each clip is turned about the vertical by up to this angle, radians."""
 
@@ -31,5 +34,8 @@ class RenderConfig:
         for name in ("num_frames", "size_px", "hidden"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"render.{name} is {getattr(self, name)}, must be at least 1")
-        if self.gaussians_per_bone < 0:
-            raise ConfigError(f"render.gaussians_per_bone is {self.gaussians_per_bone}, must not be negative")
+        for name in ("gaussians_per_bone", "yaw_jitter"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"render.{name} is {getattr(self, name)}, must not be negative")
+        if not self.thickness_m > 0:
+            raise ConfigError(f"render.thickness_m is {self.thickness_m}, must be positive")

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from skeletonllm.render.batch import RenderBatch, collate
 from skeletonllm.render.camera import project
 from skeletonllm.render.config import RenderConfig
-from skeletonllm.render.gaussians import GaussianCloud, skin
+from skeletonllm.render.gaussians import GaussianCloud, on_limbs
 from skeletonllm.render.modulator import Modulator
+from skeletonllm.render.prepare import PreparedClip
+from skeletonllm.render.prepare import prepare as prepare_clip
 from skeletonllm.render.rasterize import rasterize
+from skeletonllm.render.skinning import skin
 from skeletonllm.skeleton.clip import Clip
 
 # Depths are compared in whole millimetres: finer differences are noise, and would change pictures between machines.
@@ -28,7 +31,11 @@ class Renderer(nn.Module):
         super().__init__()
         self.config = config
 
-    def collate(self, clips: Sequence[Clip], generator: torch.Generator | None = None) -> RenderBatch:
+    def prepare(self, clip: Clip) -> PreparedClip:
+        """What does not change from step to step; a loop that draws a clip often keeps this in its place."""
+        return prepare_clip(clip)
+
+    def collate(self, clips: Sequence[Clip | PreparedClip], generator: torch.Generator | None = None) -> RenderBatch:
         """Clips as one padded batch; with a generator (training) times are jittered, else it is deterministic."""
         return collate(clips, self.config, generator)
 
@@ -57,10 +64,8 @@ class DrAction(Renderer):
         """The Gaussians of every frame, coloured and weighted by the modulator."""
         limbs = skin(batch, self.modulator.rest_offsets(batch))
         look = self.modulator(batch, limbs)
-        across = self.config.thickness_m * look.scale
-        # Neighbours along a bone stand length / (n + 1) apart; 0.6 of that makes an even limb.
-        along = across + 0.6 * limbs.length_m / (self.config.gaussians_per_bone + 1)
-        return GaussianCloud(limbs.means, limbs.axes, across, along, look.opacities, look.colors)
+        thickness = self.config.thickness_m * look.scale
+        return on_limbs(limbs, thickness, look.opacities, look.colors, self.config.gaussians_per_bone)
 
 
 def draw(
@@ -77,20 +82,11 @@ def draw(
         config.size_px,
         config.camera,
     )
-    keys = (depth.detach().nan_to_num(0, 0, 0).clamp(-1e6, 1e6) * _KEYS_PER_M).round().long()
+    keys = (depth.detach() * _KEYS_PER_M).round().long()
     opacities = torch.where(depth > 0, cloud.opacities, 0) if config.camera == "perspective" else cloud.opacities
-    shape = depth.shape[:2]
-    image, _ = rasterize(
-        means2d.flatten(0, 1),
-        conics.flatten(0, 1),
-        cloud.colors.flatten(0, 1),
-        opacities.flatten(0, 1),
-        keys.flatten(0, 1),
-        config.size_px,
-        config.size_px,
-        config.backend,
-    )
-    return image.unflatten(0, shape).clamp(0, 1)
+    size = config.size_px
+    image, _ = rasterize(means2d, conics, cloud.colors, opacities, keys, size, size, config.backend)
+    return image.clamp(0, 1)
 
 
 def build_renderer(config: RenderConfig) -> Renderer:

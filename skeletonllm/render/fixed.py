@@ -4,7 +4,8 @@ import torch
 
 from skeletonllm.render.batch import RenderBatch
 from skeletonllm.render.draction import Renderer
-from skeletonllm.render.gaussians import GaussianCloud, skin
+from skeletonllm.render.gaussians import GaussianCloud, on_limbs
+from skeletonllm.render.skinning import skin
 
 # Left, center, right.
 _COLORS = ((1.0, 0.45, 0.15), (0.9, 0.9, 0.9), (0.2, 0.5, 1.0))
@@ -18,6 +19,5 @@ class Skeleton2D(Renderer):
         limbs = skin(batch)
         shape = limbs.confidence.shape
         colors = limbs.means.new_tensor(_COLORS)[batch.side][:, None].expand(*shape, 3)
-        across = torch.full_like(limbs.confidence, 0.6 * self.config.thickness_m)
-        along = across + 0.6 * limbs.length_m / (self.config.gaussians_per_bone + 1)
-        return GaussianCloud(limbs.means, limbs.axes, across, along, 0.95 * limbs.confidence, colors)
+        thickness = torch.full_like(limbs.confidence, 0.6 * self.config.thickness_m)
+        return on_limbs(limbs, thickness, torch.full_like(thickness, 0.95), colors, self.config.gaussians_per_bone)

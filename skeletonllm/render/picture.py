@@ -1,5 +1,6 @@
 """Frames to files that people look at: gif, mp4, a strip of frames as png."""
 
+import contextlib
 import io
 import os
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from torch import Tensor
 from skeletonllm.errors import ConfigError, DataError
 
 _SUFFIXES = (".gif", ".mp4", ".png")
+_TITLE_PX = 16
 
 
 def to_bytes(frames: Float[Tensor, "frames 3 height width"]) -> UInt8[np.ndarray, "frames height width 3"]:
@@ -35,19 +37,54 @@ def save_picture(frames: Float[Tensor, "frames 3 height width"], path: Path, fps
     data = {".gif": gif_bytes, ".mp4": _mp4_bytes, ".png": lambda pixels, _: _png_bytes(np.concatenate(pixels, 1))}[
         path.suffix
     ](pixels, fps)
+    _write(data, path)
+
+
+def contact_sheet(rows: Sequence[tuple[str, Float[Tensor, "_ 3 _ _"]]], path: Path, background: int = 24) -> None:
+    """Write clips one below the other as one PNG, each a strip of its frames under its title.
+
+    Args:
+        rows: title and frames of each; sizes and numbers of frames may differ.
+        path: ends in `.png`.
+        background: grey of the titles' bars and of what is not covered, 0 to 255.
+
+    Raises:
+        ConfigError: nothing to show, or another suffix.
+        DataError: the file cannot be written.
+    """
+    from PIL import Image, ImageDraw
+
+    if path.suffix != ".png" or not rows:
+        raise ConfigError(f"{path}: a sheet of {len(rows)} rows; it takes at least one row and a name in .png")
+    strips = [np.concatenate(to_bytes(frames), 1) for _, frames in rows]
+    width, height = max(strip.shape[1] for strip in strips), sum(len(strip) + _TITLE_PX for strip in strips)
+    sheet = Image.new("RGB", (width, height), (background,) * 3)
+    pen, top = ImageDraw.Draw(sheet), 0
+    for (title, _), strip in zip(rows, strips, strict=True):
+        pen.text((4, top + 2), title, fill=(235, 235, 235))
+        sheet.paste(Image.fromarray(strip), (0, top + _TITLE_PX))
+        top += _TITLE_PX + len(strip)
+    file = io.BytesIO()
+    sheet.save(file, "PNG")
+    _write(file.getvalue(), path)
+
+
+def png_frames(frames: Float[Tensor, "frames 3 height width"]) -> list[bytes]:
+    """Each frame as a PNG file."""
+    return [_png_bytes(pixels) for pixels in to_bytes(frames)]
+
+
+def _write(data: bytes, path: Path) -> None:
+    """Whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(data)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DataError(f"{path}: cannot be written ({error}); choose another place with -o") from error
-
-
-def png_frames(frames: Float[Tensor, "frames 3 height width"]) -> list[bytes]:
-    """Each frame as a PNG file."""
-    return [_png_bytes(pixels) for pixels in to_bytes(frames)]
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise DataError(f"{path}: cannot be written ({error}); choose another place") from error
 
 
 def gif_bytes(pixels: UInt8[np.ndarray, "frames height width 3"], fps: float) -> bytes:
@@ -76,4 +113,4 @@ def _mp4_bytes(pixels: UInt8[np.ndarray, "frames height width 3"], fps: float) -
     # H.264 wants even sizes.
     height, width = (size + size % 2 for size in pixels.shape[1:3])
     even = np.pad(pixels, ((0, 0), (0, height - pixels.shape[1]), (0, width - pixels.shape[2]), (0, 0)))
-    return iio.imwrite("<bytes>", even, extension=".mp4", plugin="pyav", codec="libx264", fps=round(fps))
+    return iio.imwrite("<bytes>", even, extension=".mp4", plugin="pyav", codec="libx264", fps=max(1, round(fps)))

@@ -2,177 +2,148 @@
 
 import base64
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skeletonllm.evaluate.metrics import Accuracy
-from skeletonllm.evaluate.report.charts import confusion_table, learning_curve
-from skeletonllm.plain import to_plain, write_whole
+import numpy as np
+
+from skeletonllm.errors import ConfigError, DataError
+from skeletonllm.evaluate.metrics import balanced_accuracy
+from skeletonllm.evaluate.report import charts
+from skeletonllm.evaluate.report.data import (
+    CountTable,
+    Curve,
+    Example,
+    ReportData,
+    ShownChain,
+    ShownStep,
+    System,
+)
+from skeletonllm.evaluate.report.table import spoken_time, summary_table
+from skeletonllm.plain import from_plain, to_plain, write_whole
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+__all__ = [
+    "RESULTS",
+    "CountTable",
+    "Curve",
+    "Example",
+    "ReportData",
+    "ShownChain",
+    "ShownStep",
+    "System",
+    "read_results",
+    "render_page",
+    "summary_table",
+    "summary_table_of",
+    "write_report",
+]
+
 RESULTS = "results.json"
-
-
-@dataclass(frozen=True)
-class System:
-    """One student's results on the held-out clips.
-
-    Args:
-        name: for people.
-        held_out: on the clips of the test split.
-        cross_format: on the formats that training never saw; None where there are none.
-        by_format: on the test clips of each format.
-        chain_label: share of held-out clips whose written chain ends in the right label; None where none was asked for.
-    """
-
-    name: str
-    held_out: Accuracy
-    cross_format: Accuracy | None
-    by_format: dict[str, Accuracy]
-    chain_label: Accuracy | None = None
-
-
-@dataclass(frozen=True)
-class Example:
-    """One clip of the gallery."""
-
-    title: str
-    learned: bytes
-    fixed: bytes
-    truth: str
-    predicted: str
-    predicted_fixed: str
-    captions: tuple[str, ...]
-    written: str
-    explained: str
-
-
-@dataclass(frozen=True)
-class ShownStep:
-    """A step of a teacher's chain with its verdict."""
-
-    text: str
-    verdict: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class ShownChain:
-    """A teacher's chain as people read it."""
-
-    clip_id: str
-    action: str
-    summary: str
-    steps: tuple[ShownStep, ...]
-    verdict: str
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Curve:
-    """The loss of one stage over its steps."""
-
-    stage: str
-    steps: tuple[int, ...]
-    losses: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class ReportData:
-    """All that the report shows.
-
-    Args:
-        title: of the page.
-        command: that made it.
-        systems: the learned renderer first, then those it is compared with.
-        p_value: of the difference between the first two on the same clips.
-        candidates: the actions, in the order of the confusion matrix.
-        confusion: counts of the first system, true by answer.
-        gallery: clips of each format.
-        chains: a few of the teacher's.
-        chain_rate: accepted and all chains.
-        step_counts: the teacher's steps by verdict.
-        teacher: who it was.
-        curves: of the stages.
-        data: facts about the data set, name and value.
-        rejected: file and reason.
-        times: seconds that each stage trained.
-        versions: of the code and its main packages.
-    """
-
-    title: str
-    command: str
-    systems: tuple[System, ...]
-    p_value: float | None
-    candidates: tuple[str, ...]
-    confusion: tuple[tuple[int, ...], ...]
-    gallery: tuple[Example, ...]
-    chains: tuple[ShownChain, ...]
-    chain_rate: tuple[int, int]
-    step_counts: dict[str, int]
-    teacher: str
-    curves: tuple[Curve, ...]
-    data: tuple[tuple[str, str], ...]
-    rejected: tuple[tuple[str, str], ...]
-    times: tuple[tuple[str, float], ...]
-    versions: tuple[tuple[str, str], ...]
+_PICTURES_BYTES = 3_900_000  # of all GIFs: base64 makes 5.2 MB of them
+_DENSE = 24  # more actions than these, and the matrix has no room for its counts
+_MATRIX_REM = 48.0  # width that the cells of a dense matrix share
 
 
 def write_report(data: ReportData, path: Path) -> None:
-    """Write the page, and its numbers as `results.json` beside it."""
-    from jinja2 import Environment
+    """Write the page, and its numbers as `results.json` beside it; each appears whole or not at all.
 
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
-    environment.filters["image"] = lambda gif: "data:image/gif;base64," + base64.b64encode(gif).decode()
+    Raises:
+        ConfigError: there is no system to report on.
+        DataError: a file cannot be written.
+    """
+    page = render_page(data)
+    numbers = to_plain(replace(data, gallery=(), curves=()))
+    text = json.dumps(numbers, indent=2, ensure_ascii=False) + "\n"
+    for file, content in ((path.with_name(RESULTS), text), (path, page)):
+        try:
+            # Labels may come from file names, which need not be UTF-8.
+            write_whole(file, content.encode("utf-8", "replace"))
+        except OSError as error:
+            raise DataError(f"{file}: cannot be written ({error}); make room or choose another place") from error
+
+
+def render_page(data: ReportData) -> str:
+    """The page as text. Every name, label and caption in it is data and is escaped.
+
+    Raises:
+        ConfigError: there is no system to report on, or a confusion matrix is not of the candidates.
+    """
+    _check(data)
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
     here = files("skeletonllm.evaluate.report")
-    template = environment.from_string((here / "template.html").read_text())
-    page = template.render(
-        data=data,
-        style=(here / "style.css").read_text(),
-        confusion=confusion_table(data.candidates, data.confusion),
-        curves=[(curve, learning_curve(curve.steps, curve.losses)) for curve in data.curves],
+    environment = Environment(
+        loader=FunctionLoader(lambda name: (here / name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    write_whole(path.with_name(RESULTS), json.dumps(_numbers(data), indent=2, ensure_ascii=False) + "\n")
-    write_whole(path, page)
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    environment.filters["css"] = lambda share: f"{100 * min(1.0, max(0.0, share)):.2f}%"
+    environment.filters["image"] = lambda gif: "data:image/gif;base64," + base64.b64encode(gif).decode()
+    environment.filters["time"] = spoken_time
+    return environment.get_template("template.html").render(**_values(data, (here / "style.css").read_text("utf-8")))
 
 
-def _numbers(data: ReportData) -> dict[str, Any]:
-    """The report without its pictures."""
-    plain = to_plain(data)
-    for key in ("gallery", "curves"):
-        plain.pop(key)
-    return plain
+def _check(data: ReportData) -> None:
+    if not data.systems:
+        raise ConfigError("report: no system; there must be at least the one with the learned renderer")
+    size = len(data.candidates)
+    for name, matrix in (("report", data.confusion), *((system.name, system.confusion) for system in data.systems)):
+        if matrix and [len(row) for row in matrix] != [size] * size:
+            raise ConfigError(
+                f"report: the confusion matrix of {name} has {len(matrix)} rows of {len(matrix[0])}, "
+                f"must have {size} of {size}: one for each candidate"
+            )
+
+
+def _values(data: ReportData, style: str) -> dict[str, Any]:
+    """What the template shows beside the data itself."""
+    shown = charts.fitting(data.gallery, _PICTURES_BYTES)
+    formats = list(dict.fromkeys(example.format for example in shown))
+    size = len(data.candidates)
+    confusion = data.confusion or ((0,) * size,) * size
+    matrix = np.array(confusion, np.int64).reshape(size, size)
+    totals = matrix.sum(1)
+    return {
+        "data": data,
+        "style": style,
+        "first": data.systems[0],
+        "formats": sorted(data.systems[0].by_format, key=lambda name: (name in data.unseen_formats, name)),
+        "rows": charts.confusion_rows(data.candidates, confusion),
+        "dense": size > _DENSE,
+        "cell_rem": min(0.95, max(0.62, _MATRIX_REM / max(1, size))),
+        "confusions": charts.top_confusions(data.candidates, data.confusion),
+        "bars": charts.recall_bars(data),
+        "balanced": balanced_accuracy(matrix),
+        "majority": float(totals.max() / totals.sum()) if totals.sum() else 0.0,
+        "curves": [drawn for curve in data.curves if (drawn := charts.draw_curve(curve))],
+        "box": charts.BOX,
+        "gallery": [(name, [one for one in shown if one.format == name]) for name in formats],
+        "num_hidden": len(data.gallery) - len(shown),
+        "num_rejected": len(data.rejected) if data.num_rejected is None else data.num_rejected,
+    }
+
+
+def read_results(report: Path) -> ReportData:
+    """The numbers of a written report; its gallery and curves are empty.
+
+    Raises:
+        DataError: `results.json` is not beside it, or damaged.
+    """
+    path = report.with_name(RESULTS)
+    try:
+        return from_plain(ReportData, json.loads(path.read_text(encoding="utf-8")), str(path))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); evaluate again") from error
 
 
 def summary_table_of(report: Path) -> "Table":
-    """The report's main numbers as a table for the terminal."""
-    from rich.table import Table
-
-    numbers = json.loads(report.with_name(RESULTS).read_text())
-    table = Table(title=numbers["title"], title_justify="left")
-    table.add_column("measure")
-    for name in ("result", "95 % interval", "times chance"):
-        table.add_column(name, justify="right")
-    for system in numbers["systems"]:
-        for key, label in (("held_out", "held-out accuracy"), ("cross_format", "unseen-format accuracy")):
-            if system[key] is not None:
-                table.add_row(f"{label}, {system['name']}", *_cells(system[key]))
-    accepted, asked = numbers["chain_rate"]
-    table.add_row(
-        f"verified chains, teacher {numbers['teacher']}", f"{accepted / max(asked, 1):.1%}", f"of {asked}", ""
-    )
-    for name, seconds in numbers["times"]:
-        table.add_row(f"time, {name}", f"{seconds:.0f} s", "", "")
-    table.caption = f"Report: {report}"
-    return table
-
-
-def _cells(plain: dict[str, Any]) -> Sequence[str]:
-    found = Accuracy(**plain)
-    return f"{found.value:.1%}", f"{found.low:.1%} to {found.high:.1%}", f"{found.times_chance:.1f}"
+    """The main numbers of a written report as a table for the terminal."""
+    return summary_table(read_results(report), report)

@@ -1,6 +1,7 @@
 """Gaussians in the image plane to pixels, behind one signature. A backend is named by the caller, never swapped."""
 
-import torch
+import math
+
 from jaxtyping import Float, Int64
 from torch import Tensor
 
@@ -8,16 +9,16 @@ from skeletonllm.errors import BackendError
 
 
 def rasterize(
-    means2d: Float[Tensor, "images gaussians 2"],
-    conics: Float[Tensor, "images gaussians 3"],
-    colors: Float[Tensor, "images gaussians channels"],
-    opacities: Float[Tensor, "images gaussians"],
-    order_key: Int64[Tensor, "images gaussians"],
+    means2d: Float[Tensor, "*images gaussians 2"],
+    conics: Float[Tensor, "*images gaussians 3"],
+    colors: Float[Tensor, "*images gaussians channels"],
+    opacities: Float[Tensor, "*images gaussians"],
+    order_key: Int64[Tensor, "*images gaussians"],
     height: int,
     width: int,
     backend: str = "reference",
-) -> tuple[Float[Tensor, "images channels height width"], Float[Tensor, "images height width"]]:
-    """Composite Gaussians front to back, each image by itself.
+) -> tuple[Float[Tensor, "*images channels height width"], Float[Tensor, "*images height width"]]:
+    """Composite Gaussians front to back, each image by itself; images stand on any number of leading axes.
 
     The image formation is gsplat's: alpha = min(0.999, opacity * exp(-sigma)) with sigma = half the squared Mahalanobis
     distance from the pixel's centre, alphas below 1/255 are left out, and a pixel is done when less than 1e-4 of the light
@@ -40,8 +41,20 @@ def rasterize(
         BackendError: no such backend.
     """
     if backend != "reference":
-        raise BackendError(f"rasteriser {backend!r} is not on this machine; this version has 'reference'")
+        raise BackendError(
+            f"rasteriser {backend!r} is not known; this version has 'reference': set render.backend to it"
+        )
     from skeletonllm.render.rasterize.reference import composite
 
-    keys = order_key.to(torch.int64)
-    return composite(means2d, conics, colors, opacities, keys, height, width)
+    images = opacities.shape[:-1]
+    count, gaussians = math.prod(images), opacities.shape[-1]
+    image, alpha = composite(
+        means2d.reshape(count, gaussians, 2),
+        conics.reshape(count, gaussians, 3),
+        colors.reshape(count, gaussians, -1),
+        opacities.reshape(count, gaussians),
+        order_key.reshape(count, gaussians),
+        height,
+        width,
+    )
+    return image.reshape(*images, *image.shape[1:]), alpha.reshape(*images, height, width)

@@ -1,10 +1,12 @@
 """The rasteriser's definition, in plain torch: tiles of 8 x 8 pixels, each with its Gaussians sorted by depth.
 
 Letters: T tiles, G Gaussians of a tile, P the 64 pixels of a tile, C channels. Tiles whose lists are about as long are
-worked on together as dense [T, G, P] arrays; nothing grows with images x height x width x Gaussians.
+worked on together as dense [T, G, P] arrays; nothing grows with images x height x width x Gaussians. The backward pass is
+written out (and checked by gradcheck): one node in the graph, no intermediate of autograd's.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,33 +17,19 @@ TILE = 8
 MIN_ALPHA = 1 / 255
 MAX_ALPHA = 0.999
 MIN_TRANSMITTANCE = 1e-4
-# No more floats at once in one [T, G, P] array, so that memory stays flat: 2**22 float32 are 16 MiB.
-_CHUNK = 2**22
+# No more floats in one [T, G, P] array: 2**19 float32 are 2 MiB, near the caches.
+_CHUNK = 2**19
 
 
 def composite(
     means2d: Tensor, conics: Tensor, colors: Tensor, opacities: Tensor, order_key: Tensor, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
-    """See `skeletonllm.render.rasterize.rasterize`."""
-    images, gaussians, channels = colors.shape
+    """See `skeletonllm.render.rasterize.rasterize`; here the images stand on one axis."""
+    images, _, channels = colors.shape
     rows, columns = math.ceil(height / TILE), math.ceil(width / TILE)
-    tile_of, gaussian_of = _intersections(means2d, conics, opacities, order_key, rows, columns)
-    flat = torch.cat((means2d, conics, opacities[..., None], colors), -1).reshape(images * gaussians, -1)
-    canvas = flat.new_zeros(images * rows * columns, channels + 1, TILE * TILE)
-    tiles, counts = torch.unique_consecutive(tile_of, return_counts=True)
-    starts = counts.cumsum(0) - counts
-    for some in _buckets(counts):
-        slots = torch.arange(int(counts[some].max()), device=flat.device)
-        present = slots < counts[some, None]
-        index = gaussian_of[(starts[some, None] + slots).clamp(max=len(gaussian_of) - 1)]
-        # Gathered on one axis, so that the backward pass is one index_add.
-        values = flat.index_select(0, index.flatten()).view(*index.shape, -1)
-        place = tiles[some] % (rows * columns)
-        corner = torch.stack((place % columns, place // columns), -1) * TILE
-        centre = values[..., :2] - corner[:, None].to(values.dtype)
-        opacity = values[..., 5] * present
-        drawn = _Tiles.apply(centre, values[..., 2:5], opacity, values[..., 6:])
-        canvas = canvas.index_copy(0, tiles[some], drawn)
+    groups = _group(*_intersections(means2d, conics, opacities, order_key, rows, columns), rows, columns)
+    values = torch.cat((means2d, conics, opacities[..., None], colors), -1).flatten(0, 1)
+    canvas: Any = _Composite.apply(values, groups, images * rows * columns)
     picture = canvas.view(images, rows, columns, channels + 1, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
     picture = picture.reshape(images, channels + 1, rows * TILE, columns * TILE)[..., :height, :width]
     return picture[:, :channels], picture[:, channels]
@@ -53,7 +41,7 @@ def _intersections(
 ) -> tuple[Tensor, Tensor]:
     """Pairs (tile, Gaussian) that share a pixel where alpha can reach 1/255, sorted by tile, then by depth."""
     xx, xy, yy = conics.unbind(-1)
-    determinant = (xx * yy - xy * xy).clamp_min(torch.finfo(conics.dtype).tiny)
+    determinant = xx * yy - xy * xy
     reach = 2 * torch.log((opacities * 255).clamp_min(1))
     extent = torch.stack((reach * yy / determinant, reach * xx / determinant), -1).clamp_min(0).sqrt()
     limit = means2d.new_tensor((columns, rows))
@@ -61,13 +49,13 @@ def _intersections(
     first = torch.ceil((means2d - extent - 0.5) / TILE - 1 + 1 / TILE).clamp_min(0)
     last = torch.floor((means2d + extent - 0.5) / TILE).minimum(limit - 1)
     visible = (opacities >= MIN_ALPHA) & (last >= first).all(-1) & torch.isfinite(means2d).all(-1)
-    visible &= torch.isfinite(conics).all(-1)
+    visible &= torch.isfinite(conics).all(-1) & (xx > 0) & (determinant > 0)
     spans = torch.where(visible[..., None], last - first + 1, 0).long().flatten(0, 1)
     counts = spans.prod(-1)
     gaussian_of = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     within = torch.arange(len(gaussian_of), device=counts.device) - (counts.cumsum(0) - counts)[gaussian_of]
     width = spans[gaussian_of, 0]
-    corner = first.nan_to_num().long().flatten(0, 1)[gaussian_of]
+    corner = first.nan_to_num(0, 0, 0).long().flatten(0, 1)[gaussian_of]
     column, row = corner[:, 0] + within % width, corner[:, 1] + within // width
     image = gaussian_of // means2d.shape[1]
     tile_of = (image * rows + row) * columns + column
@@ -77,90 +65,129 @@ def _intersections(
     return tile_of[order], gaussian_of[order]
 
 
-def _buckets(counts: Tensor) -> list[Tensor]:
+@dataclass(frozen=True)
+class _Group:
+    """Tiles that are worked on together: their numbers [T], corners in pixels [T, 2], and lists [T, G] with padding."""
+
+    tiles: Tensor
+    corners: Tensor
+    gaussians: Tensor
+    present: Tensor
+
+
+@torch.no_grad()
+def _group(tile_of: Tensor, gaussian_of: Tensor, rows: int, columns: int) -> list[_Group]:
     """Tiles with lists of about the same length, in chunks that fit the memory bound."""
+    tiles, counts = torch.unique_consecutive(tile_of, return_counts=True)
+    starts = counts.cumsum(0) - counts
     # Powers of the square root of two: at most 41 % of a dense array is padding.
     sizes = (2 * torch.log2(counts.double())).ceil().long()
-    chunks = []
+    groups = []
     for size in torch.unique(sizes).tolist():
-        tiles = (sizes == size).nonzero()[:, 0]
-        longest = int(counts[tiles].max())
-        chunks += tiles.split(max(1, _CHUNK // (longest * TILE * TILE)))
-    return chunks
+        alike = (sizes == size).nonzero()[:, 0]
+        longest = int(counts[alike].max())
+        for some in alike.split(max(1, _CHUNK // (longest * TILE * TILE))):
+            slots = torch.arange(longest, device=tiles.device)
+            present = slots < counts[some, None]
+            gaussians = gaussian_of[(starts[some, None] + slots).clamp(max=len(gaussian_of) - 1)]
+            place = tiles[some] % (rows * columns)
+            corners = torch.stack((place % columns, place // columns), -1) * TILE
+            groups.append(_Group(tiles[some], corners, gaussians, present))
+    return groups
+
+
+class _Composite(torch.autograd.Function):
+    """Values of Gaussians [M, 6 + C] to tiles [all tiles, C + 1, P]; the last channel is coverage."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, groups: list[_Group], num_tiles: int) -> Tensor:
+        """Front to back, group by group."""
+        canvas = values.new_zeros(num_tiles, values.shape[-1] - 5, TILE * TILE)
+        kept = []
+        for group in groups:
+            centre, conic, opacity, color = _unpack(values, group)
+            alpha = _alphas(centre, conic, opacity)
+            light = _light(alpha)
+            weight = _weights(alpha, light)
+            canvas[group.tiles, :-1] = torch.bmm(color.transpose(1, 2), weight)
+            canvas[group.tiles, -1] = weight.sum(1)
+            if values.requires_grad:
+                kept += [alpha, light, weight]
+        ctx.groups = groups
+        ctx.save_for_backward(values, *kept)
+        return canvas
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  the decorator's type forgets the argument's name
+        ctx: Any, *gradients: Tensor
+    ) -> tuple[Tensor, None, None]:
+        """Raising an alpha shows more of its Gaussian and dims, by one factor, all that lies behind it."""
+        (of_canvas,) = gradients
+        values, *kept = ctx.saved_tensors
+        d_values = torch.zeros_like(values)
+        for place, group in enumerate(ctx.groups):
+            alpha, light, weight = kept[3 * place : 3 * place + 3]
+            centre, conic, opacity, color = _unpack(values, group)
+            gradient = of_canvas[group.tiles]
+            of_image, of_cover = gradient[:, :-1], gradient[:, -1:]
+            d_color = torch.bmm(weight, of_image.transpose(1, 2))
+            value = torch.baddbmm(of_cover, color, of_image)
+            shown = weight * value
+            behind = shown.sum(1, keepdim=True) - shown.cumsum(1)
+            d_alpha = value.mul_(light[:, :-1]).sub_(behind.div_(1 - alpha))
+            d_alpha.masked_fill_((weight <= 0) | (alpha >= MAX_ALPHA), 0)
+            d_sigma = d_alpha.mul_(alpha).neg_()
+            d_centre, d_conic, total = _sigma_gradients(d_sigma, centre, conic)
+            d_opacity = -total / opacity.clamp_min(MIN_ALPHA)
+            packed = torch.cat((d_centre, d_conic, d_opacity[..., None], d_color), -1)
+            d_values.index_add_(0, group.gaussians.flatten(), packed.flatten(0, 1))
+        return d_values, None, None
+
+
+def _unpack(values: Tensor, group: _Group) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Centres from the tile's corner [T, G, 2], conics [T, G, 3], opacities [T, G], colours [T, G, C]."""
+    picked = values[group.gaussians]
+    centre = picked[..., :2] - group.corners[:, None].to(values.dtype)
+    return centre, picked[..., 2:5], picked[..., 5] * group.present, picked[..., 6:]
 
 
 def _basis(like: Tensor) -> Tensor:
-    """1, x, y, x², xy, y² at the 64 pixel centres of a tile: [6, P]."""
+    """1, x, y, x², xy, y² at the 64 pixel centres of a tile: [6, P].
+
+    sigma is a polynomial of the second degree in the pixel's place: one matrix product with this, its gradients another.
+    """
     steps = torch.arange(TILE, device=like.device, dtype=like.dtype) + 0.5
     y, x = (grid.flatten() for grid in torch.meshgrid(steps, steps, indexing="ij"))
     return torch.stack((torch.ones_like(x), x, y, x * x, x * y, y * y))
 
 
-class _Tiles(torch.autograd.Function):
-    """Composite the sorted Gaussians of each tile; the backward pass is written out, and checked by gradcheck.
-
-    sigma is a polynomial of the second degree in the pixel's place, so it is one matrix product with `_basis`, and its
-    gradients are another.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, centre: Tensor, conic: Tensor, opacity: Tensor, color: Tensor) -> Tensor:
-        """[T, G, 2], [T, G, 3], [T, G], [T, G, C] -> [T, C + 1, P]; the last channel is coverage."""
-        alpha, falloff = _alphas(centre, conic, opacity)
-        weight, before = _weights(alpha)
-        image = torch.bmm(color.transpose(1, 2), weight)
-        ctx.save_for_backward(centre, conic, color, alpha, falloff, weight, before)
-        return torch.cat((image, weight.sum(1, keepdim=True)), 1)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The gradients of the four inputs."""
-        (gradient,) = gradients
-        centre, conic, color, alpha, falloff, weight, before = ctx.saved_tensors
-        of_image, of_cover = gradient[:, :-1], gradient[:, -1:]
-        d_color = torch.bmm(weight, of_image.transpose(1, 2))
-        value = torch.bmm(color, of_image) + of_cover
-        shown = weight * value
-        behind = shown.sum(1, keepdim=True) - shown.cumsum(1)
-        # Raising an alpha shows more of this Gaussian and dims, by one factor, all that lies behind it.
-        d_alpha = before * value - behind / (1 - alpha)
-        d_alpha = torch.where((weight > 0) & (alpha < MAX_ALPHA), d_alpha, 0)
-        d_opacity = (d_alpha * falloff).sum(-1)
-        d_sigma = -d_alpha * alpha
-        return *_sigma_gradients(d_sigma, centre, conic), d_opacity, d_color
-
-
-def _alphas(centre: Tensor, conic: Tensor, opacity: Tensor) -> tuple[Tensor, Tensor]:
-    """alpha and exp(-sigma): [T, G, P]."""
+def _alphas(centre: Tensor, conic: Tensor, opacity: Tensor) -> Tensor:
+    """How much of the light that reaches it each Gaussian takes at each pixel: [T, G, P]."""
     x, y = centre.unbind(-1)
     a, b, c = conic.unbind(-1)
-    factors = torch.stack(
-        (
-            0.5 * (a * x * x + c * y * y) + b * x * y,
-            -(a * x + b * y),
-            -(b * x + c * y),
-            0.5 * a,
-            b,
-            0.5 * c,
-        ),
-        -1,
-    )
-    falloff = torch.exp(-(factors @ _basis(centre)).clamp_min(0))
-    alpha = (opacity[..., None] * falloff).clamp(max=MAX_ALPHA)
-    return torch.where(alpha >= MIN_ALPHA, alpha, 0), falloff
+    constant = 0.5 * (a * x * x + c * y * y) + b * x * y
+    factors = torch.stack((constant, -(a * x + b * y), -(b * x + c * y), 0.5 * a, b, 0.5 * c), -1)
+    sigma = factors @ _basis(centre)
+    alpha = sigma.clamp_min_(0).neg_().exp_().mul_(opacity[..., None]).clamp_max_(MAX_ALPHA)
+    return alpha.masked_fill_(alpha < MIN_ALPHA, 0)
 
 
-def _weights(alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """How much of each Gaussian a pixel shows, and how much light reaches it: [T, G, P] each."""
-    after = (1 - alpha).cumprod(1)
-    before = torch.cat((torch.ones_like(after[:, :1]), after[:, :-1]), 1)
-    # Light only falls along the list, so once a pixel is done it stays done.
-    return torch.where(after > MIN_TRANSMITTANCE, alpha * before, 0), before
+def _light(alpha: Tensor) -> Tensor:
+    """The light that reaches each Gaussian and, in the last place, the background: [T, G + 1, P]."""
+    light = alpha.new_empty(alpha.shape[0], alpha.shape[1] + 1, alpha.shape[2])
+    light[:, 0] = 1
+    torch.cumprod(1 - alpha, 1, out=light[:, 1:])
+    return light
 
 
-def _sigma_gradients(d_sigma: Tensor, centre: Tensor, conic: Tensor) -> tuple[Tensor, Tensor]:
-    """From the gradient of sigma to those of centre and conic, through its moments over the tile's pixels."""
+def _weights(alpha: Tensor, light: Tensor) -> Tensor:
+    """How much of each Gaussian a pixel shows: [T, G, P]. Light only falls, so once a pixel is done it stays done."""
+    return (alpha * light[:, :-1]).masked_fill_(light[:, 1:] <= MIN_TRANSMITTANCE, 0)
+
+
+def _sigma_gradients(d_sigma: Tensor, centre: Tensor, conic: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """From the gradient of sigma to those of centre and conic, through its moments over the tile's pixels; and its sum."""
     x, y = centre.unbind(-1)
     a, b, c = conic.unbind(-1)
     one, px, py, pxx, pxy, pyy = (d_sigma @ _basis(centre).T).unbind(-1)
@@ -168,4 +195,5 @@ def _sigma_gradients(d_sigma: Tensor, centre: Tensor, conic: Tensor) -> tuple[Te
     dxx = x * x * one - 2 * x * px + pxx
     dyy = y * y * one - 2 * y * py + pyy
     dxy = x * y * one - x * py - y * px + pxy
-    return torch.stack((a * dx + b * dy, b * dx + c * dy), -1), torch.stack((0.5 * dxx, dxy, 0.5 * dyy), -1)
+    d_centre = torch.stack((a * dx + b * dy, b * dx + c * dy), -1)
+    return d_centre, torch.stack((0.5 * dxx, dxy, 0.5 * dyy), -1), one

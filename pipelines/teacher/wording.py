@@ -1,0 +1,150 @@
+"""Facts in words: several ways to say each, drawn by a text, never with the words of the action itself."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from skeletonllm.reasoning.facts import Fact
+from skeletonllm.reasoning.leak import leaked_words
+
+_NOUNS = {"wrist": "hand", "ankle": "foot", "pelvis": "body", "elbow": "arm", "knee": "leg", "spine": "trunk"}
+_PLURALS = {"foot": "feet"}
+
+# Of one and of several: "the hand ...", "both hands ...". The last way of each says least and leaks least.
+_ONE = {
+    "raises": ("goes up", "rises", "is lifted"),
+    "lowers": ("goes down", "sinks", "is lowered"),
+    "moves forward": ("goes forward", "reaches forward", "goes ahead"),
+    "moves back": ("goes back", "draws back", "goes backward"),
+    "moves sideways": ("goes to the side", "shifts sideways", "goes sideways"),
+    "extends": ("straightens", "stretches out", "opens"),
+    "flexes": ("bends", "folds", "closes"),
+    "bends": ("bends over", "leans over", "tilts"),
+    "straightens": ("straightens", "comes upright", "gets upright"),
+    "swings": ("goes to and fro", "swings to and fro", "goes back and forth"),
+    "holds still": ("stays still", "keeps its place", "rests"),
+    "is above the head": ("is above the head", "stays above the head", "is overhead"),
+    "approaches": ("comes closer", "comes near", "closes in"),
+    "leaves": ("goes away", "moves off", "gets away"),
+}
+_MANY = {
+    "raises": ("go up", "rise", "are lifted"),
+    "lowers": ("go down", "sink", "are lowered"),
+    "moves forward": ("go forward", "reach forward", "go ahead"),
+    "moves back": ("go back", "draw back", "go backward"),
+    "moves sideways": ("go to the side", "shift sideways", "go sideways"),
+    "extends": ("straighten", "stretch out", "open"),
+    "flexes": ("bend", "fold", "close"),
+    "swings": ("go to and fro", "swing to and fro", "go back and forth"),
+    "holds still": ("stay still", "keep their place", "rest"),
+    "is above the head": ("are above the head", "stay above the head", "are overhead"),
+    "approaches": ("come together", "come closer", "get nearer"),
+    "leaves": ("go apart", "move apart", "part"),
+}
+_TRAVEL = {
+    "moves forward": ("comes forward", "goes ahead"),
+    "moves back": ("backs away", "goes back"),
+}
+_THEN = ("then", "after that", "next")
+_WHILE = ("while", "as")
+_MAX_CLAUSES = 3
+_BACK = {
+    ("pelvis", "raises"): "lowers",
+    ("pelvis", "lowers"): "raises",
+    ("pelvis", "moves forward"): "moves back",
+    ("pelvis", "moves back"): "moves forward",
+    ("spine", "bends"): "straightens",
+    ("wrist", "raises"): "lowers",
+    ("wrist", "moves forward"): "moves back",
+    ("ankle", "raises"): "lowers",
+    ("ankle", "moves forward"): "moves back",
+}
+_RETURN = (("returns", "comes back", "is back at the end"), ("return", "come back", "are back at the end"))
+_REMAIN = (("stays there", "remains so", "does not come back"), ("stay there", "remain so", "do not come back"))
+
+
+class Draw:
+    """Choices that depend on a text alone, and pass over those that name the action.
+
+    Args:
+        seed: the clip's id.
+        action: whose words are avoided.
+    """
+
+    def __init__(self, seed: str, action: str) -> None:
+        self._state = int(hashlib.sha256(seed.encode()).hexdigest(), 16)
+        self._action = action
+
+    def one(self, choices: Sequence[str]) -> str:
+        """The next choice; the last one where all of them name the action."""
+        allowed = [choice for choice in choices if leaked_words(choice, self._action) is None]
+        self._state, place = divmod(self._state, max(1, len(allowed)))
+        return allowed[place] if allowed else choices[-1]
+
+
+def words(fact: Fact, draw: Draw) -> str:
+    """A fact as a clause: "the left hand goes up"."""
+    return f"{_subject(fact)} {_verb(fact, draw)}"
+
+
+def summary(chosen: Sequence[Fact], facts: Sequence[Fact], draw: Draw) -> str:
+    """One sentence on what the part that tells most does, from its first movement to where it ends up.
+
+    Args:
+        chosen: the steps.
+        facts: all of them, strongest first: they say what else that part does.
+        draw: for the wording.
+    """
+    main = max(chosen, key=lambda fact: fact.strength * (1.5 if fact.part in ("pelvis", "spine") else 1.0))
+    own = [fact for fact in chosen if _same_part(fact, main)]
+    own = sorted(own, key=lambda fact: (fact.first_frame, fact.last_frame))[:_MAX_CLAUSES]
+    text = words(own[0], draw)
+    for before, fact in pairwise(own):
+        text += f", {draw.one(_THEN)} " if fact.first_frame >= before.last_frame else " and "
+        text += _verb(fact, draw)
+    companion = next((fact for fact in chosen if not _same_part(fact, main) and _overlap(fact, own)), None)
+    if companion is not None:
+        text += f" {draw.one(_WHILE)} {words(companion, draw)}"
+    return f"{text[0].upper()}{text[1:]}{_ending(own, facts, draw)}."
+
+
+def _ending(own: Sequence[Fact], facts: Iterable[Fact], draw: Draw) -> str:
+    """Whether the part comes back or stays where it went: sitting down and a knee bend differ in nothing else."""
+    back = _BACK.get((own[0].part, own[0].predicate))
+    if back is None or any(fact.predicate == back for fact in own):
+        return ""
+    same = [fact for fact in facts if _same_part(fact, own[0]) and fact.predicate == back]
+    if any(fact.first_frame < own[0].first_frame for fact in same):
+        return ""
+    returned = sum(fact.amount for fact in same) > 0.5 * own[0].amount
+    plural = own[0].side == "both" and own[0].part != "pelvis"
+    return f", and {draw.one((_RETURN if returned else _REMAIN)[plural])}"
+
+
+def _same_part(one: Fact, two: Fact) -> bool:
+    return (one.person, one.part, one.side) == (two.person, two.part, two.side)
+
+
+def _overlap(fact: Fact, own: Iterable[Fact]) -> bool:
+    return any(min(fact.last_frame, one.last_frame) > max(fact.first_frame, one.first_frame) for one in own)
+
+
+def _verb(fact: Fact, draw: Draw) -> str:
+    if fact.side == "both":
+        verb = draw.one(_MANY[fact.predicate])
+    elif fact.part == "pelvis" and fact.predicate in _TRAVEL:
+        verb = draw.one(_TRAVEL[fact.predicate])
+    else:
+        verb = draw.one(_ONE[fact.predicate])
+    return verb
+
+
+def _subject(fact: Fact) -> str:
+    noun = _NOUNS.get(fact.part, fact.part)
+    whose = "the second person's" if fact.person == 1 else ""
+    if fact.side == "both":
+        if fact.part == "pelvis":
+            return "the two persons"
+        return f"{whose} {'two ' if whose else 'both '}{_PLURALS.get(noun, noun + 's')}".strip()
+    side = "" if fact.side == "center" else f"{fact.side} "
+    return f"{whose or 'the'} {side}{noun}"

@@ -1,0 +1,74 @@
+"""What a renderer needs of a clip that does not change from step to step: done once, kept by whoever draws it again."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float32
+
+from skeletonllm.render.camera import fit_to_clip, side_view_yaw
+from skeletonllm.render.turns import file_turns
+from skeletonllm.skeleton.clip import Clip
+from skeletonllm.skeleton.kinematics import canonicalise, point, quaternion_product, rotate_y
+from skeletonllm.skeleton.topology import Topology
+
+# Farther than this nothing is a place: numbers stay finite through squares in float32.
+_FARTHEST_M = 1e6
+# A joint farther than this many camera half widths from the camera's centre is as far off the picture as it can be.
+_FARTHEST_HALF_WIDTHS = 20.0
+
+
+@dataclass(frozen=True)
+class PreparedClip:
+    """A clip in its canonical place, before its frames are picked.
+
+    Args:
+        topology: joints and parents.
+        positions: canonical metres, unseen joints filled in time.
+        confidence: 0 to 1.
+        roots: the pelvis of each person, canonical metres.
+        turns: quaternions (wxyz) from the T-pose to the frame, where the file has rotations; else they are found for the
+            picked frames only.
+        fps: frames per second.
+        center_m: what the camera looks at.
+        half_width_m: how much it sees to each side.
+    """
+
+    topology: Topology
+    positions: Float32[np.ndarray, "persons frames joints 3"]
+    confidence: Float32[np.ndarray, "persons frames joints"]
+    roots: Float32[np.ndarray, "persons frames 3"]
+    turns: Float32[np.ndarray, "persons frames joints 4"] | None
+    fps: float
+    center_m: Float32[np.ndarray, " 3"]
+    half_width_m: np.float32
+
+
+def prepare(clip: Clip) -> PreparedClip:
+    """Put a clip in its canonical place and a camera in front of it.
+
+    A single person faces the camera at the start. Persons who would hide each other are seen from the side.
+    """
+    body = canonicalise(replace(clip, positions=np.clip(clip.positions, -_FARTHEST_M, _FARTHEST_M)))
+    positions, rotations = body.positions, body.rotations
+    roots = point(body, "pelvis")
+    roots = positions.mean(2) if roots is None else roots
+    yaw = side_view_yaw(roots, body.confidence.max(-1)) if body.topology.dims == 3 else 0.0
+    if yaw:
+        positions, roots = rotate_y(positions, yaw), rotate_y(roots, yaw)
+        if rotations is not None:
+            turn = np.array([np.cos(yaw / 2), 0, np.sin(yaw / 2), 0], np.float32)
+            rotations = quaternion_product(turn, rotations).astype(np.float32)
+    center, half_width = fit_to_clip(positions, body.confidence)
+    reach = _FARTHEST_HALF_WIDTHS * half_width
+    positions = np.clip(positions, center - reach, center + reach)
+    turns = None if rotations is None else file_turns(positions, body.confidence, body.topology, rotations)
+    return PreparedClip(
+        topology=body.topology,
+        positions=positions.astype(np.float32),
+        confidence=body.confidence,
+        roots=np.clip(roots, center - reach, center + reach).astype(np.float32),
+        turns=turns,
+        fps=body.fps,
+        center_m=center,
+        half_width_m=half_width,
+    )

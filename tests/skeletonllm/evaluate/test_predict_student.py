@@ -1,0 +1,30 @@
+import pytest
+
+from skeletonllm.evaluate.predict import caption, predict
+from skeletonllm.model.config import AdapterConfig, BackboneConfig, StudentConfig
+from skeletonllm.model.student import SkeletonLLM
+from skeletonllm.render.config import RenderConfig
+from tests.makers import make_clip
+
+ACTIONS = ("bow", "sit down", "wave")
+
+
+def tiny_student():
+    config = StudentConfig(
+        backbone=BackboneConfig(name="tiny"),
+        adapter=AdapterConfig(kind="full"),
+        render=RenderConfig(size_px=32, num_frames=2, gaussians_per_bone=1),
+    )
+    return SkeletonLLM.build(config, corpus=ACTIONS)
+
+
+def test_a_real_student_answers_clips_of_several_formats_and_keeps_its_mode():
+    student = tiny_student().train()
+    clips = [make_clip("b"), make_clip("a", topology="coco_17"), make_clip("c", num_persons=2, num_frames=5)]
+    one, two = predict(student, clips, ACTIONS), predict(student, clips, ACTIONS, batch_size=1)
+    assert student.training
+    assert [answer.clip_id for answer in one] == ["a", "b", "c"]
+    for together, alone in zip(one, two, strict=True):
+        assert together.predicted in ACTIONS
+        assert together.scores == pytest.approx(alone.scores, abs=1e-4)
+    assert len(caption(student, clips)) == 3

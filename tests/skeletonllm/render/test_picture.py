@@ -1,0 +1,58 @@
+import imageio.v3 as iio
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from skeletonllm.errors import ConfigError, DataError
+from skeletonllm.render.picture import contact_sheet, png_frames, save_picture
+
+
+def ramp(count: int = 5, size: int = 15) -> torch.Tensor:
+    """Frames of growing brightness."""
+    return torch.linspace(0.1, 0.9, count)[:, None, None, None].expand(count, 3, size, size)
+
+
+def test_a_strip_holds_the_frames_side_by_side(tmp_path) -> None:
+    save_picture(ramp(), tmp_path / "new folder" / "strip.png")
+    strip = np.asarray(Image.open(tmp_path / "new folder" / "strip.png"))
+    assert strip.shape == (15, 75, 3)
+    assert (np.diff(strip[0, ::15, 0].astype(int)) > 0).all()
+
+
+def test_a_gif_plays_all_frames_for_ever(tmp_path) -> None:
+    save_picture(ramp(), tmp_path / "clip.gif", fps=10.0)
+    with Image.open(tmp_path / "clip.gif") as image:
+        assert getattr(image, "n_frames", 1) == 5
+        assert image.info["duration"] == 100
+        assert image.info["loop"] == 0
+
+
+def test_an_mp4_has_the_frames_even_where_a_size_is_odd(tmp_path) -> None:
+    save_picture(ramp(), tmp_path / "clip.mp4", fps=0.2)
+    assert iio.imread(tmp_path / "clip.mp4", plugin="pyav").shape == (5, 16, 16, 3)
+
+
+def test_a_contact_sheet_puts_clips_of_any_length_below_each_other(tmp_path) -> None:
+    contact_sheet([("wave", ramp()), ("kick", ramp(3, 20))], tmp_path / "sheet.png")
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (75, 15 + 20 + 2 * 16)
+
+
+def test_frames_as_png_files_are_png_files() -> None:
+    assert all(data.startswith(b"\x89PNG") for data in png_frames(ramp()))
+
+
+def test_another_suffix_is_refused_before_anything_is_written(tmp_path) -> None:
+    with pytest.raises(ConfigError, match=r"\.bmp"):
+        save_picture(ramp(), tmp_path / "clip.bmp")
+    with pytest.raises(ConfigError, match="0 rows"):
+        contact_sheet([], tmp_path / "sheet.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match=r"clip\.gif: cannot be written"):
+        save_picture(ramp(), tmp_path / "file" / "clip.gif")
+    assert (tmp_path / "file").read_text() == "in the way"
