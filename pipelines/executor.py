@@ -7,6 +7,7 @@ depends on the number of workers.
 import fcntl
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from skeletonllm.shards.manifest import (
     fingerprint_of,
     write_manifest,
 )
+from skeletonllm.shards.reader import open_shard
 from skeletonllm.shards.schema import REJECTED, SCHEMA_VERSION
 from skeletonllm.shards.writer import describe_shard, rejected_name, shard_name, write_shard
 
@@ -76,6 +78,8 @@ class Build:
             given where `write_table` makes the one shard.
         shards: one element per shard.
         max_rejected: the run fails when more than this share of the inputs is rejected.
+        left_over: what only all shards together show to be wrong, such as a label whose clip is in none of them; given
+            the files of all shards and of what they rejected. It is recorded, but does not count for `max_rejected`.
     """
 
     name: str
@@ -87,6 +91,7 @@ class Build:
     process_shard: Callable[[Any], ShardOutput] = _not_given
     shards: Sequence[Any] = ()
     max_rejected: float = 1.0
+    left_over: Callable[[Sequence[Path], Sequence[Path]], Sequence[Rejected]] | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -106,6 +111,7 @@ def map_shards(build: Build, root: Path, executor: ExecutorName = "inline") -> D
         logger.info("%s: %s is there already, nothing to do", build.name, build.fingerprint[:12])
         return done
     folder = dataset_folder(root, build.name, build.fingerprint)
+    started = time.monotonic()
     with _only_builder(folder):
         missing = [i for i in range(len(build.shards)) if not (folder / shard_name(i, len(build.shards))).exists()]
         with progress(build.name, len(build.shards), "shards") as tick:
@@ -113,7 +119,7 @@ def map_shards(build: Build, root: Path, executor: ExecutorName = "inline") -> D
             run = _on_ray if executor == "ray" else _inline
             for count, _ in enumerate(run(build, folder, missing), start=1):
                 tick(len(build.shards) - len(missing) + count)
-        return _publish(build, folder)
+        return _publish(build, folder, started)
 
 
 def write_table(build: Build, root: Path, make: Callable[[], ShardOutput]) -> DatasetRef:
@@ -127,11 +133,14 @@ def _call(make: Callable[[], ShardOutput]) -> ShardOutput:
 
 def _make_shard(process_shard: Callable[[Any], ShardOutput], item: Any, folder: str, index: int, count: int) -> None:
     output = process_shard(item)
-    refused = Path(folder) / rejected_name(index)
-    refused.unlink(missing_ok=True)
-    if output.rejected:
-        write_shard(refused, pa.Table.from_pylist([vars(rejected) for rejected in output.rejected], schema=REJECTED))
+    _write_rejected(Path(folder) / rejected_name(index), output.rejected)
     write_shard(Path(folder) / shard_name(index, count), output.table, output.statistics)
+
+
+def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
+    path.unlink(missing_ok=True)
+    if rejected:
+        write_shard(path, pa.Table.from_pylist([vars(one) for one in rejected], schema=REJECTED))
 
 
 def _inline(build: Build, folder: Path, missing: Sequence[int]) -> Iterator[int]:
@@ -191,10 +200,15 @@ def start_ray() -> None:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
-def _publish(build: Build, folder: Path) -> DatasetRef:
+def _publish(build: Build, folder: Path, started: float) -> DatasetRef:
     count = len(build.shards)
     described = [describe_shard(folder / shard_name(index, count)) for index in range(count)]
     refused = [path for path in (folder / rejected_name(index) for index in range(count)) if path.exists()]
+    _check_rejected(build, folder, sum(entry.rows for entry, _ in described), refused)
+    if build.left_over is not None:
+        late = folder / rejected_name(count)
+        _write_rejected(late, build.left_over([folder / shard_name(index, count) for index in range(count)], refused))
+        refused += [late] if late.exists() else []
     manifest = Manifest(
         name=build.name,
         schema=build.schema,
@@ -208,26 +222,24 @@ def _publish(build: Build, folder: Path) -> DatasetRef:
         rejected=[describe_shard(path)[0] for path in refused],
         statistics=_total([statistics for _, statistics in described]),
         code_version=package_version("skeletonllm"),
+        built_s=round(time.monotonic() - started, 3),
     )
-    num_inputs = manifest.num_rejected + manifest.num_rows
-    share = manifest.num_rejected / max(1, num_inputs)
-    if share > build.max_rejected or (manifest.num_rejected and not manifest.num_rows):
-        reasons = sorted({reason for path in refused for reason in _reasons(path)})[:3]
-        # The reasons stay on disk; the shards go, so that the next run judges mended input anew.
-        for index in range(count):
-            (folder / shard_name(index, count)).unlink()
-        raise DataError(
-            f"{build.name}: {manifest.num_rejected} of {num_inputs} inputs were rejected, "
-            f"at most {build.max_rejected:.0%} may be; for example: {'; '.join(reasons)}; all reasons: "
-            f"{folder}/rejected-*.arrow; mend the input or raise max_rejected"
-        )
     return write_manifest(folder, manifest)
 
 
-def _reasons(path: Path) -> list[str]:
-    from skeletonllm.shards.reader import open_shard
-
-    return [f"{row['file']}: {row['reason']}" for row in open_shard(path).to_pylist()]
+def _check_rejected(build: Build, folder: Path, num_rows: int, refused: Sequence[Path]) -> None:
+    reasons = sorted(f"{row['file']}: {row['reason']}" for path in refused for row in open_shard(path).to_pylist())
+    num_inputs = len(reasons) + num_rows
+    if len(reasons) <= build.max_rejected * num_inputs and (num_rows or not reasons):
+        return
+    # The reasons stay on disk; the shards go, so that the next run judges mended input anew.
+    for index in range(len(build.shards)):
+        (folder / shard_name(index, len(build.shards))).unlink()
+    raise DataError(
+        f"{build.name}: {len(reasons)} of {num_inputs} inputs were rejected, at most {build.max_rejected:.0%} may be; "
+        f"for example: {'; '.join(dict.fromkeys(reasons[:3]))}; all reasons: {folder}/rejected-*.arrow; mend the input "
+        "or raise max_rejected"
+    )
 
 
 def _total(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:

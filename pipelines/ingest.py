@@ -1,16 +1,21 @@
 """Source files of any format -> clip shards in the one canonical space. Bad files are recorded, never dropped."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pipelines.executor import Build, ExecutorName, Rejected, ShardOutput, map_shards
 from skeletonllm.errors import DataError
 from skeletonllm.plain import digest, sha256_of
 from skeletonllm.shards.manifest import DatasetRef
+from skeletonllm.shards.reader import open_shard
 from skeletonllm.shards.schema import clips_to_table
 from skeletonllm.skeleton.clip import Clip
+
+logger = logging.getLogger(__name__)
 
 VERSION = 1
 
@@ -26,8 +31,8 @@ class IngestConfig:
 
 
 @dataclass(frozen=True)
-class _Files:
-    """One shard's work: some files of a folder."""
+class Files:
+    """One shard's work: some files below a folder."""
 
     folder: str
     files: tuple[str, ...]
@@ -56,7 +61,7 @@ def run(
         raise DataError(f"{folder}: no recording in a known format below it; known are {', '.join(FORMATS)}")
     load_labels(folder)  # a damaged label file is one error here, not one per shard
     step = config.files_per_shard
-    shards = [_Files(str(folder), tuple(files[start : start + step])) for start in range(0, len(files), step)]
+    shards = [Files(str(folder), tuple(files[start : start + step])) for start in range(0, len(files), step)]
     build = Build(
         name=name,
         pipeline="ingest",
@@ -67,11 +72,12 @@ def run(
         process_shard=process_shard,
         shards=shards,
         max_rejected=config.max_rejected,
+        left_over=partial(_labels_without_clips, folder),
     )
     return map_shards(build, root, executor)
 
 
-def process_shard(work: _Files) -> ShardOutput:
+def process_shard(work: Files) -> ShardOutput:
     """Read some files: their clips, and what was rejected with the reason."""
     from skeletonllm.skeleton.formats import read
     from skeletonllm.skeleton.labels import load_labels
@@ -89,8 +95,23 @@ def process_shard(work: _Files) -> ShardOutput:
                     raise DataError(f"{file}: clip id {clip.clip_id!r} occurs twice; rename one of the recordings")
                 clips[clip.clip_id] = clip
         except (DataError, OSError) as error:
-            rejected.append(Rejected(file, "", str(error)))
+            # Without the folder's own place: the same recordings elsewhere give the same bytes.
+            rejected.append(Rejected(file, "", str(error).replace(f"{folder}/", "")))
     return ShardOutput(clips_to_table(list(clips.values())), tuple(rejected), _statistics(list(clips.values())))
+
+
+def _labels_without_clips(folder: Path, shards: Sequence[Path], rejected: Sequence[Path]) -> list[Rejected]:
+    """Labels whose clip is in no shard; those of files that were rejected are not named a second time."""
+    from skeletonllm.skeleton.labels import load_labels
+
+    known = [clip_id for path in shards for clip_id in open_shard(path).column("clip_id").to_pylist()]
+    files = [file for path in rejected for file in open_shard(path).column("file").to_pylist()]
+    known += [Path(file).with_suffix("").as_posix() for file in files]
+    unused = load_labels(folder).unused(known)
+    if unused:
+        logger.warning("%d labels have no clip, for example %s", len(unused), unused[0])
+    parts = [line.removeprefix(f"{folder}/").split(": ", 1) for line in unused]
+    return [Rejected(file, row, "no recording of this clip; correct its id or remove the row") for file, row in parts]
 
 
 def _placed(clip: Clip, file: Path, path: Path) -> Clip:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from skeletonllm.errors import CheckpointError, SkeletonLLMError
 from skeletonllm.log import Tick, progress
-from skeletonllm.plain import to_plain, write_whole
+from skeletonllm.plain import from_plain, to_plain, write_whole
 from skeletonllm.shards.manifest import CheckpointRef
 from skeletonllm.train.config import RunConfig
 from skeletonllm.train.loop import read_metrics
@@ -55,6 +55,19 @@ def launch(run: RunConfig, root: Path, corpus: list[str] | None = None) -> Check
         last = max(folder.glob("checkpoints/step_*"))
         write_whole(folder / _DONE, json.dumps({"fingerprint": fingerprint, "checkpoint": last.name}) + "\n")
         return CheckpointRef(run.stage.name, str(last), fingerprint)
+
+
+def read_run(checkpoint: CheckpointRef) -> RunConfig:
+    """What a checkpoint was trained with.
+
+    Raises:
+        CheckpointError: its run's folder does not say.
+    """
+    path = Path(checkpoint.path).parents[1] / RUN
+    try:
+        return from_plain(RunConfig, json.loads(path.read_text()), str(path))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}); train the stage {checkpoint.name} again") from error
 
 
 def find_checkpoint(root: Path, stage: str) -> CheckpointRef | None:

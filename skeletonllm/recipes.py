@@ -51,7 +51,8 @@ class Recipe:
 def quickstart() -> Recipe:
     """The whole pipeline on two CPU cores, from scratch, in minutes: `skeletonllm quickstart`.
 
-    The backbone has no pre-training, so its language part is trained whole, and from the first stage on.
+    The backbone has no pre-training, so its language part is trained whole, from the first stage on, and every later
+    stage goes on asking for the action: so small a model would forget it while it learns to say yes or no.
     """
     student = StudentConfig(
         backbone=BackboneConfig(name="tiny"),
@@ -61,14 +62,14 @@ def quickstart() -> Recipe:
     rates = LearningRates(renderer=2e-3, projector=1e-3, language_adapter=1e-3)
     everything = ("renderer", "projector", "language_adapter")
     stages = (
-        StageConfig("render_warmup", everything, ("mqa",), epochs=8, learning_rates=rates),
-        StageConfig("disc_ft", ("renderer", "projector"), ("yes_no",), epochs=1, learning_rates=rates),
-        StageConfig("cr_distill", everything, ("chain", "caption"), epochs=2, learning_rates=rates),
+        StageConfig("render_warmup", everything, ("mqa",), epochs=4, learning_rates=rates),
+        StageConfig("disc_ft", everything, ("yes_no", "mqa"), epochs=1, learning_rates=rates),
+        StageConfig("cr_distill", everything, ("chain", "caption", "mqa"), epochs=1.5, learning_rates=rates),
         StageConfig(
             "recognition",
             ("projector", "language_adapter"),
             ("mqa", "caption"),
-            epochs=3,
+            epochs=2,
             learning_rates=replace(rates, projector=5e-4, language_adapter=5e-4),
         ),
     )
@@ -77,7 +78,12 @@ def quickstart() -> Recipe:
         student=student,
         stages=stages,
         fixed=StageConfig(
-            "fixed_renderer", ("projector", "language_adapter"), ("mqa",), epochs=8, learning_rates=rates
+            # As often through the clips as the four stages together.
+            "fixed_renderer",
+            ("projector", "language_adapter"),
+            ("mqa",),
+            epochs=8.5,
+            learning_rates=rates,
         ),
         fixed_student=replace(student, render=replace(student.render, renderer="skeleton_2d")),
         engine=EngineConfig(kind="deepspeed", zero_stage=1, checkpoint_every=100),

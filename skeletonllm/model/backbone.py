@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,7 @@ from skeletonllm.errors import BackendError, ConfigError
 from skeletonllm.model.config import BackboneConfig
 
 
+@runtime_checkable
 class Bridge(Protocol):
     """What a family needs to see a clip."""
 

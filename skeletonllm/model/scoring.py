@@ -32,9 +32,7 @@ def rank_shared(
     if candidates.shape[1] > 1:
         step = max(1, _MAX_COPIES // len(mask))
         rest = [
-            _rest_score(
-                mllm, prefix.past_key_values, mask, candidates[start : start + step], lengths[start : start + step]
-            )
+            _rest_score(mllm, prefix.cache, mask, candidates[start : start + step], lengths[start : start + step])
             for start in range(0, len(candidates), step)
         ]
         scores = scores + torch.cat(rest, 1)
@@ -57,7 +55,7 @@ def _rest_score(
         input_ids=shown,
         attention_mask=torch.cat((mask.repeat_interleave(count, 0), real.to(mask.dtype)), 1),
         position_ids=places,
-        past_key_values=shared,
+        cache=shared,
         use_cache=True,
     )
     likelihood = output.logits.float().log_softmax(-1).gather(-1, wanted[..., None])[..., 0]

@@ -58,6 +58,8 @@ class Manifest:
     statistics: dict[str, Any] = field(default_factory=dict)
     code_version: str = ""
     created_at: str = ""
+    built_s: float = 0.0
+    """Of the run that finished it, seconds; what earlier, killed runs did is not in it."""
 
     @property
     def num_rows(self) -> int:

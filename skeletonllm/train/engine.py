@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from skeletonllm.train.config import EngineConfig, StageConfig
 _STATE = "state"
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Moves the weights of one student."""
 

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from skeletonllm.model.student import SkeletonLLM
 from skeletonllm.plain import digest, to_plain
 from skeletonllm.render.picture import save_picture
+from skeletonllm.skeleton.clip import Clip
 from skeletonllm.train import checkpoint
 from skeletonllm.train.checkpoint import ENGINE, FORMAT_VERSION, CheckpointMeta
 from skeletonllm.train.config import RunConfig
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 VERSION = 1
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
+# Prepared clips that a rank keeps from step to step, at about 100 kB each.
+_MAX_PREPARED = 8192
 
 
 def fingerprint_of(run: RunConfig) -> str:
@@ -61,8 +64,17 @@ def run_stage(run: RunConfig, folder: Path, corpus: list[str] | None = None) -> 
         _show_first_batch(student, data, folder)
     writer = _Writer(run, student, engine, folder, start, num_steps, rank)
 
+    prepared: dict[str, Any] = {}
+
+    def prepare(clip: Clip) -> Any:
+        if len(prepared) >= _MAX_PREPARED:
+            prepared.clear()
+        if clip.clip_id not in prepared:
+            prepared[clip.clip_id] = student.renderer.prepare(clip)
+        return prepared[clip.clip_id]
+
     def collate(batch: Batch, generator: torch.Generator) -> tuple[Any, ...]:
-        frames = student.renderer.collate(batch.clips, generator=generator).to(device)
+        frames = student.renderer.collate([prepare(clip) for clip in batch.clips], generator=generator).to(device)
         return frames, batch.prompts, batch.targets, torch.tensor(batch.weights, device=device)
 
     train(

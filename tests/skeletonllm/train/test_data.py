@@ -1,6 +1,6 @@
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skeletonllm.errors import ConfigError, DataError
@@ -39,6 +39,7 @@ def test_an_epoch_shows_every_example_once(stage):
     assert data.rows(0) + data.rows(1) != data.rows(2) + data.rows(3)
 
 
+@settings(max_examples=20)
 @given(st.integers(0, 30), st.integers(0, 3))
 def test_a_step_is_the_same_after_any_restart_and_for_any_number_of_ranks(stage, step, seed):
     data, restarted = (StageData(*stage, batch_size=12, seed=seed) for _ in range(2))

@@ -1,0 +1,181 @@
+"""How fast the parts are, on this machine, now: `python -m tests.benchmarks`.
+
+Prints a table; nothing here passes or fails. Machines differ and are shared, so quote ratios of rows of one run.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.ingest import Files, process_shard
+from skeletonllm.model.student import SkeletonLLM
+from skeletonllm.reasoning.prompts import mqa_prompt
+from skeletonllm.recipes import quickstart
+from skeletonllm.render import build_renderer
+from skeletonllm.render.config import RenderConfig
+from skeletonllm.skeleton.clip import Clip
+from skeletonllm.skeleton.formats import find_files, read
+from skeletonllm.skeleton.simulate import ACTIONS, FORMATS_WRITTEN, write_sample_data
+from skeletonllm.train.config import EngineConfig
+from skeletonllm.train.engine import make_engine, parameter_groups
+
+
+class Row(NamedTuple):
+    """One line of the table; times are medians of the runs, with the fastest and slowest."""
+
+    group: str
+    what: str
+    value: float
+    unit: str
+    low: float
+    high: float
+
+
+def timed(work: Callable[[], Any], runs: int) -> list[float]:
+    """Seconds of each run, after one that is not counted."""
+    work()
+    seconds = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def rate(group: str, what: str, unit: str, count: float, seconds: list[float]) -> Row:
+    """So many things a second."""
+    return Row(group, what, count / median(seconds), unit, count / max(seconds), count / min(seconds))
+
+
+def duration(group: str, what: str, seconds: list[float], unit: str = "s") -> Row:
+    """So many seconds each."""
+    return Row(group, what, median(seconds), unit, min(seconds), max(seconds))
+
+
+def ingesting(folder: Path, runs: int) -> Iterator[Row]:
+    """Files to rows of a shard, one process."""
+    for name in FORMATS_WRITTEN:
+        files = tuple(str(path.relative_to(folder)) for path in find_files(folder / name)[:40])
+        work = partial(process_shard, Files(str(folder), files))
+        yield rate("ingest", name, "clips/s", work().table.num_rows, timed(work, runs))
+
+
+def rendering(clips: list[Clip], runs: int) -> Iterator[Row]:
+    """One NTU clip as the paper draws it (12 frames of 224 x 224, 265 Gaussians), and the quickstart's batch."""
+    alone = next(clip for clip in clips if clip.topology.name == "kinect_v2_25" and clip.num_persons == 1)
+    small = quickstart().student.render
+    cases = [
+        ("1 clip, 12 x 224 x 224", RenderConfig(size_px=224, num_frames=12, gaussians_per_bone=10), [alone]),
+        ("16 clips, 8 x 64 x 64", small, clips[:16]),
+        ("16 clips, 8 x 64 x 64, skeleton_2d", replace(small, renderer="skeleton_2d"), clips[:16]),
+    ]
+    for what, config, some in cases:
+        renderer = build_renderer(config)
+        batch = renderer.collate(some)
+
+        def forward(renderer=renderer, batch=batch):
+            with torch.no_grad():
+                renderer(batch)
+
+        def both(renderer=renderer, batch=batch):
+            renderer(batch).square().mean().backward()
+
+        yield rate(
+            "render", f"{what}, collate", "clips/s", len(some), timed(lambda r=renderer, s=some: r.collate(s), runs)
+        )
+        yield rate("render", f"{what}, forward", "clips/s", len(some), timed(forward, runs))
+        if any(True for _ in renderer.parameters()):
+            yield rate("render", f"{what}, forward + backward", "clips/s", len(some), timed(both, runs))
+
+
+def training(clips: list[Clip], runs: int) -> Iterator[Row]:
+    """One optimiser step of the quickstart's first stage, and where its time goes."""
+    recipe = quickstart()
+    stage = recipe.stages[0]
+    prompt = mqa_prompt(ACTIONS)
+    student = SkeletonLLM.build(recipe.student, corpus=[prompt, *ACTIONS]).train()
+    student.set_trainable(stage.trains)
+    groups = parameter_groups(student.named_parts(), stage)
+    engine = make_engine(student, groups, EngineConfig(kind="plain"), stage.batch_size)
+    some = (clips * stage.batch_size)[: stage.batch_size]
+    prompts, answers = [prompt] * len(some), [clip.action or ACTIONS[0] for clip in some]
+    prepared = [student.renderer.prepare(clip) for clip in some]
+    rates = vars(stage.learning_rates)
+    shares: dict[str, list[float]] = {}
+
+    def step() -> None:
+        marks = [time.perf_counter()]
+        batch = student.renderer.collate(prepared, generator=torch.Generator().manual_seed(0))
+        marks.append(time.perf_counter())
+        student.renderer(batch).sum().backward()
+        student.zero_grad(set_to_none=True)
+        marks.append(time.perf_counter())
+        engine.backward(engine.loss(batch, prompts, answers))
+        marks.append(time.perf_counter())
+        engine.step(rates)
+        marks.append(time.perf_counter())
+        data, render, all_of_it, optimiser = (after - before for before, after in pairwise(marks))
+        for name, seconds in (
+            ("data", data),
+            ("render, forward + backward", render),
+            ("model, forward + backward", all_of_it - render),
+            ("optimiser", optimiser),
+            ("the whole step", data + all_of_it + optimiser),
+        ):
+            shares.setdefault(name, []).append(seconds)
+
+    timed(step, runs)
+    for name, seconds in shares.items():
+        yield duration("train, 16 clips", name, seconds[1:])
+
+
+def ranking(clips: list[Clip], runs: int) -> Iterator[Row]:
+    """All candidate actions of each clip."""
+    prompt = mqa_prompt(ACTIONS)
+    student = SkeletonLLM.build(quickstart().student, corpus=[prompt, *ACTIONS]).eval()
+    batch = student.renderer.collate(clips[:32])
+    prompts = [prompt] * len(batch)
+    what = f"{len(ACTIONS)} candidates, shared prefix"
+    yield rate("rank", what, "clips/s", len(batch), timed(lambda: student.rank(batch, prompts, ACTIONS), runs))
+
+
+def main() -> None:
+    """Run them all and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5, help="counted runs of each measurement")
+    runs = parser.parse_args().runs
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        write_sample_data(root, num_performers=2)
+        clips = [clip for name in ("ntu", "nwucla") for path in find_files(root / name)[:20] for clip in read(path)]
+        for part in (ingesting(root, runs), *(work(clips, runs) for work in (rendering, training, ranking))):
+            for row in part:
+                rows.append(row)
+                Console(stderr=True).print(f"{row.group}: {row.what}", style="dim")
+    table = Table(title=f"{runs} runs each, {torch.get_num_threads()} threads", title_justify="left")
+    for name in ("", "what", "median", "unit", "min to max"):
+        table.add_column(name, justify="right" if name in ("median", "min to max") else "left")
+    for before, row in zip([None, *rows], rows, strict=False):
+        new = before is None or before.group != row.group
+        if new and before is not None:
+            table.add_section()
+        table.add_row(
+            row.group if new else "", row.what, f"{row.value:.3g}", row.unit, f"{row.low:.3g} to {row.high:.3g}"
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
