@@ -62,14 +62,14 @@ def quickstart() -> Recipe:
     rates = LearningRates(renderer=2e-3, projector=1e-3, language_adapter=1e-3)
     everything = ("renderer", "projector", "language_adapter")
     stages = (
-        StageConfig("render_warmup", everything, ("mqa",), epochs=4, learning_rates=rates),
-        StageConfig("disc_ft", everything, ("yes_no", "mqa"), epochs=1, learning_rates=rates),
-        StageConfig("cr_distill", everything, ("chain", "caption", "mqa"), epochs=1.5, learning_rates=rates),
+        StageConfig("render_warmup", everything, ("mqa",), epochs=4.0, learning_rates=rates),
+        StageConfig("disc_ft", everything, ("yes_no", "mqa"), epochs=1.0, learning_rates=rates),
+        StageConfig("cr_distill", everything, ("chain", "mqa"), epochs=2.0, learning_rates=rates),
         StageConfig(
             "recognition",
             ("projector", "language_adapter"),
-            ("mqa", "caption"),
-            epochs=2,
+            ("mqa", "caption", "chain"),
+            epochs=1.5,
             learning_rates=replace(rates, projector=5e-4, language_adapter=5e-4),
         ),
     )
@@ -91,6 +91,18 @@ def quickstart() -> Recipe:
     )
 
 
+def smoke() -> Recipe:
+    """A few steps of everything, to see that a machine can run it: `skeletonllm quickstart --recipe smoke`."""
+    base = quickstart()
+    return replace(
+        base,
+        name="smoke",
+        stages=tuple(replace(stage, max_steps=4) for stage in base.stages),
+        fixed=replace(base.fixed, max_steps=4),
+        engine=replace(base.engine, checkpoint_every=2),
+    )
+
+
 def internvl3_8b() -> Recipe:
     """The paper's run (arXiv 2603.18003): InternVL3-8B, four stages of 1, 1, 1 and 3 epochs, LoRA of rank 32, ZeRO-1.
 
@@ -104,7 +116,7 @@ def internvl3_8b() -> Recipe:
     )
     rates = LearningRates(renderer=1e-3, projector=2e-5, language_adapter=2e-5)
     paper = {"batch_size": 2, "learning_rates": rates, "warmup": 0.03, "weight_decay": 0.05}
-    recognition = StageConfig("recognition", ("projector", "language_adapter"), ("mqa",), epochs=3, **paper)
+    recognition = StageConfig("recognition", ("projector", "language_adapter"), ("mqa",), epochs=3.0, **paper)
     return Recipe(
         name="internvl3-8b",
         student=student,
@@ -114,13 +126,13 @@ def internvl3_8b() -> Recipe:
             StageConfig("cr_distill", ("renderer", "projector", "language_adapter"), ("chain",), **paper),
             recognition,
         ),
-        fixed=replace(recognition, name="fixed_renderer", epochs=6),
+        fixed=replace(recognition, name="fixed_renderer", epochs=6.0),
         fixed_student=replace(student, render=replace(student.render, renderer="skeleton_2d")),
         engine=EngineConfig(kind="deepspeed", zero_stage=1, num_workers=2, checkpoint_every=1000),
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"quickstart": quickstart, "internvl3-8b": internvl3_8b}
+RECIPES: dict[str, Callable[[], Recipe]] = {"quickstart": quickstart, "smoke": smoke, "internvl3-8b": internvl3_8b}
 
 
 def get_recipe(name: str) -> Recipe:

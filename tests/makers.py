@@ -1,7 +1,14 @@
 """Small makers that the tests share: a clip, a topology, with a change by keyword."""
 
-import numpy as np
+from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+
+from skeletonllm.shards.manifest import DatasetRef, Manifest, dataset_folder, write_manifest
+from skeletonllm.shards.schema import clips_to_table
+from skeletonllm.shards.writer import describe_shard, shard_name, write_shard
 from skeletonllm.skeleton.clip import Clip, Source
 from skeletonllm.skeleton.topology import BODY_PARTS, TOPOLOGIES, Topology
 
@@ -33,6 +40,20 @@ def make_clip(
         "source": Source(dataset="made", format="made", subject="P001", camera="1", file=f"{clip_id}.made"),
     }
     return Clip(**{**values, **changes})
+
+
+def write_dataset(root: Path, name: str, table: pa.Table) -> DatasetRef:
+    """A data set of one shard, as a pipeline would have written it."""
+    fingerprint = f"{name}-made-by-a-test"
+    folder = dataset_folder(root, name, fingerprint)
+    write_shard(folder / shard_name(0, 1), table)
+    entry, _ = describe_shard(folder / shard_name(0, 1))
+    return write_manifest(folder, Manifest(name, name, 1, "test", 1, {}, [], fingerprint, [entry]))
+
+
+def write_clips(root: Path, clips: Sequence[Clip]) -> DatasetRef:
+    """A clip data set of one shard."""
+    return write_dataset(root, "clips", clips_to_table(clips))
 
 
 def random_topology(num_joints: int, seed: int = 0) -> Topology:

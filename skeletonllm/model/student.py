@@ -51,7 +51,7 @@ class SkeletonLLM(nn.Module):
         self.bridge = backbone.bridge
         add_adapter(self.mllm, config.adapter)
         if config.backbone.gradient_checkpointing:
-            self.mllm.gradient_checkpointing_enable({"use_reentrant": False})
+            self.mllm.activation_checkpointing_enable({"use_reentrant": False})
 
     @classmethod
     def build(cls, config: StudentConfig, corpus: Sequence[str] = (), seed: int = 0) -> "SkeletonLLM":
@@ -83,7 +83,8 @@ class SkeletonLLM(nn.Module):
         labels = torch.full((len(rows), keep), _IGNORED, device=inputs["input_ids"].device)
         for place, row in enumerate(rows):
             labels[place, keep - len(row) :] = torch.tensor(row)
-        logits = self.mllm(**inputs, use_cache=False, logits_to_keep=keep + 1).logits[:, :-1].float()
+        logits = self.mllm(**inputs, use_cache=False, logits_to_keep=keep + 1).logits[:, :-1]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         tokens = functional.cross_entropy(
             logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none"
         )

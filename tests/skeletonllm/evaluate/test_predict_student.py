@@ -1,21 +1,8 @@
 import pytest
 
 from skeletonllm.evaluate.predict import caption, predict
-from skeletonllm.model.config import AdapterConfig, BackboneConfig, StudentConfig
-from skeletonllm.model.student import SkeletonLLM
-from skeletonllm.render.config import RenderConfig
 from tests.makers import make_clip
-
-ACTIONS = ("bow", "sit down", "wave")
-
-
-def tiny_student():
-    config = StudentConfig(
-        backbone=BackboneConfig(name="tiny"),
-        adapter=AdapterConfig(kind="full"),
-        render=RenderConfig(size_px=32, num_frames=2, gaussians_per_bone=1),
-    )
-    return SkeletonLLM.build(config, corpus=ACTIONS)
+from tests.students import ACTIONS, tiny_student
 
 
 def test_a_real_student_answers_clips_of_several_formats_and_keeps_its_mode():

@@ -4,11 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skeletonllm.errors import ConfigError, DataError
-from skeletonllm.shards.manifest import Manifest, write_manifest
-from skeletonllm.shards.schema import EXAMPLES, clips_to_table
-from skeletonllm.shards.writer import describe_shard, shard_name, write_shard
+from skeletonllm.shards.schema import EXAMPLES
 from skeletonllm.train.data import StageData
-from tests.makers import make_clip
+from tests.makers import make_clip, write_clips, write_dataset
 
 
 def write_stage(root, num_examples=10):
@@ -18,13 +16,7 @@ def write_stage(root, num_examples=10):
         {"example_id": c.clip_id, "clip_id": c.clip_id, "stage": "s", "prompt": "?", "target": c.clip_id, "weight": 1.0}
         for c in clips
     ]
-    made = []
-    for name, table in (("clips", clips_to_table(clips)), ("examples", pa.Table.from_pylist(rows, schema=EXAMPLES))):
-        folder = root / name / "f"
-        write_shard(folder / shard_name(0, 1), table)
-        entry, _ = describe_shard(folder / shard_name(0, 1))
-        made.append(write_manifest(folder, Manifest(name, name, 1, "test", 1, {}, [], "f", [entry])))
-    return made
+    return write_clips(root, clips), write_dataset(root, "examples", pa.Table.from_pylist(rows, schema=EXAMPLES))
 
 
 @pytest.fixture(scope="module")
