@@ -280,7 +280,7 @@ def _shown(row: Row) -> ShownChain:
     return ShownChain(chain.clip_id, chain.answer, chain.summary, steps, chain.verdict, chain.reasons)
 
 
-def _metrics(checkpoint: CheckpointRef) -> list[dict[str, float]]:
+def _metrics(checkpoint: CheckpointRef) -> list[dict[str, int | float]]:
     return read_metrics(Path(checkpoint.path).parents[1] / METRICS)
 
 

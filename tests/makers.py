@@ -1,6 +1,7 @@
 """Small makers that the tests share: a clip, a topology, with a change by keyword."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from skeletonllm.shards.manifest import DatasetRef, Manifest, dataset_folder, wr
 from skeletonllm.shards.schema import clips_to_table
 from skeletonllm.shards.writer import describe_shard, shard_name, write_shard
 from skeletonllm.skeleton.clip import Clip, Source
+from skeletonllm.skeleton.performers import perform
 from skeletonllm.skeleton.topology import BODY_PARTS, TOPOLOGIES, Topology
 
 
@@ -40,6 +42,21 @@ def make_clip(
         "source": Source(dataset="made", format="made", subject="P001", camera="1", file=f"{clip_id}.made"),
     }
     return Clip(**{**values, **changes})
+
+
+def performed_clips(
+    actions: Sequence[str] = ("kick", "wave"), subjects: Sequence[str] = ("P001", "P002")
+) -> list[Clip]:
+    """Real movements of simulated performers, `SUBJECT-ACTION` by name."""
+    return [
+        replace(
+            perform(action, number, 0, 0, fps=30.0),
+            clip_id=f"{subject}-{action}",
+            source=Source(dataset="made", format="made", subject=subject, file=f"{subject}-{action}.made"),
+        )
+        for number, subject in enumerate(subjects)
+        for action in actions
+    ]
 
 
 def write_dataset(root: Path, name: str, table: pa.Table) -> DatasetRef:

@@ -33,7 +33,7 @@ def train(
     collate: Callable[[Batch, torch.Generator], tuple[Any, ...]],
     position: Position,
     accumulation: int,
-    log: Callable[[Mapping[str, float]], None],
+    log: Callable[[Mapping[str, int | float]], None],
     save: Callable[[int], None],
     save_every: int,
 ) -> None:
@@ -97,13 +97,13 @@ class MetricsFile:
         path.write_text("".join(json.dumps(row) + "\n" for row in kept))
         self._file = path.open("a")
 
-    def __call__(self, numbers: Mapping[str, float]) -> None:
+    def __call__(self, numbers: Mapping[str, int | float]) -> None:
         """Add one step's numbers."""
         self._file.write(json.dumps(dict(numbers)) + "\n")
         self._file.flush()
 
 
-def read_metrics(path: Path) -> list[dict[str, float]]:
+def read_metrics(path: Path) -> list[dict[str, int | float]]:
     """The rows of a `metrics.jsonl`; a line cut by a kill is left out."""
     rows = []
     if path.exists():

@@ -132,10 +132,10 @@ class _Writer:
         self._run, self._student, self._engine, self._rank = run, student, engine, rank
         self._folder, self._num_steps = folder, num_steps
         self._metrics = MetricsFile(folder / METRICS, start) if rank == 0 else None
-        self._last: dict[str, float] = {}
+        self._last: dict[str, int | float] = {}
         self._started = time.monotonic()
 
-    def log(self, numbers: Mapping[str, float]) -> None:
+    def log(self, numbers: Mapping[str, int | float]) -> None:
         """One line of `metrics.jsonl`."""
         self._last = dict(numbers)
         if self._metrics is not None:

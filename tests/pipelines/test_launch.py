@@ -1,0 +1,162 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipelines.launch import find_checkpoint, launch, newest_checkpoint, read_run
+from skeletonllm.errors import CheckpointError, SkeletonLLMError
+from skeletonllm.model.student import SkeletonLLM
+from skeletonllm.plain import from_plain, to_plain
+from skeletonllm.shards.schema import EXAMPLES
+from skeletonllm.train import checkpoint as checkpoints
+from skeletonllm.train.config import EngineConfig, RunConfig, StageConfig
+from skeletonllm.train.loop import read_metrics
+from tests.makers import make_clip, write_clips, write_dataset
+from tests.students import ACTIONS, tiny_student
+
+EVERYTHING = ("renderer", "projector", "language_adapter")
+STAGE = StageConfig("warmup", EVERYTHING, ("mqa",), batch_size=4, max_steps=4)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> RunConfig:
+    root = tmp_path_factory.mktemp("data")
+    clips = [make_clip(f"c{i}", seed=i, action=ACTIONS[i % 3]) for i in range(8)]
+    columns = {"stage": "warmup", "prompt": "which?", "weight": 1.0}
+    rows = [{"example_id": c.clip_id, "clip_id": c.clip_id, "target": c.action, **columns} for c in clips]
+    examples = write_dataset(root, "examples_warmup", pa.Table.from_pylist(rows * 2, schema=EXAMPLES))
+    engine = EngineConfig(checkpoint_every=2)
+    return RunConfig(STAGE, tiny_student().config, engine, write_clips(root, clips), examples, None, 0)
+
+
+@pytest.fixture(scope="module")
+def straight(run, tmp_path_factory):
+    """Four steps at once, by torchrun and DeepSpeed."""
+    return launch(run, tmp_path_factory.mktemp("straight"), list(ACTIONS))
+
+
+def losses(path: str) -> list[float]:
+    return [row["train/loss"] for row in read_metrics(Path(path).parents[1] / "metrics.jsonl")]
+
+
+def weights(path: str) -> list[bytes]:
+    return [(Path(path) / f"{part}.safetensors").read_bytes() for part in EVERYTHING]
+
+
+@pytest.mark.slow
+def test_a_stage_is_trained_by_deepspeed_and_its_checkpoint_can_be_loaded(run, straight):
+    assert len(losses(straight.path)) == 4
+    assert read_run(straight) == run
+    assert checkpoints.verify(Path(straight.path)).step == 4
+    student = SkeletonLLM.from_pretrained(Path(straight.path))
+    before = tiny_student()
+    for part in EVERYTHING:
+        moved = zip(student.named_parts()[part].values(), before.named_parts()[part].values(), strict=True)
+        assert any(not one.equal(other) for one, other in moved), part
+    folder = Path(straight.path).parents[1]
+    assert (folder / "first_batch_0.png").exists()
+    assert "which?\n=> " in (folder / "first_batch.txt").read_text()
+
+
+@pytest.mark.slow
+def test_a_run_killed_after_two_steps_goes_on_to_the_same_losses_and_weights_to_the_last_bit(run, straight, tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps(to_plain(run)))
+    code = (
+        "import json, sys\nfrom pathlib import Path\nfrom pipelines.launch import launch\n"
+        "from skeletonllm.plain import from_plain\nfrom skeletonllm.train.config import RunConfig\n"
+        "root = Path(sys.argv[1])\nrun = from_plain(RunConfig, json.loads((root / 'run.json').read_text()), 'run')\n"
+        f"launch(run, root, {list(ACTIONS)!r})"
+    )
+    killed = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
+    saved = wait_for(lambda: list(tmp_path.glob("warmup/*/checkpoints/step_000002")), killed)
+    trainers = children_of(killed.pid)
+    killed.kill()
+    killed.wait()
+    assert trainers
+    wait_for(lambda: not any(is_alive(pid) for pid in trainers))
+    assert not (saved[0].parents[1] / "done.json").exists()
+    resumed = launch(run, tmp_path, list(ACTIONS))
+    assert losses(resumed.path) == losses(straight.path)
+    assert weights(resumed.path) == weights(straight.path)
+
+
+@pytest.mark.slow
+def test_a_trained_stage_is_found_and_not_trained_again(run, straight):
+    root = Path(straight.path).parents[3]
+    started = time.monotonic()
+    assert launch(run, root) == straight
+    assert time.monotonic() - started < 1.0
+    assert find_checkpoint(root, "warmup") == newest_checkpoint(root, "warmup") == straight
+    with pytest.raises(CheckpointError, match="stage 'recognition' is not trained yet"):
+        newest_checkpoint(root, "recognition")
+
+
+@pytest.mark.slow
+def test_a_worker_s_error_is_told_with_its_log_and_leaves_no_checkpoint(run, tmp_path):
+    odd = replace(run, engine=replace(run.engine, gradient_accumulation=3))
+    with pytest.raises(SkeletonLLMError, match=r"stage warmup: ConfigError: batch_size 4 cannot be divided .*log\.txt"):
+        launch(odd, tmp_path)
+    assert find_checkpoint(tmp_path, "warmup") is None
+
+
+def test_a_second_launcher_of_one_stage_is_refused(run, tmp_path):
+    import fcntl
+
+    from skeletonllm.train.stage import fingerprint_of
+
+    folder = tmp_path / "warmup" / fingerprint_of(run)[:12]
+    folder.mkdir(parents=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(CheckpointError, match="another process is training this stage"):
+            launch(run, tmp_path)
+
+
+def test_how_often_a_run_saves_and_where_its_data_lie_do_not_change_its_name(run):
+    from skeletonllm.train.stage import fingerprint_of
+
+    moved = replace(run, clips=replace(run.clips, path="/elsewhere"), engine=replace(run.engine, checkpoint_every=7))
+    assert fingerprint_of(moved) == fingerprint_of(run)
+    assert fingerprint_of(replace(run, seed=1)) != fingerprint_of(run)
+    assert from_plain(RunConfig, to_plain(run), "run") == run
+
+
+def wait_for(condition, process=None, seconds=120.0):
+    """What the condition gives, as soon as it gives something."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        assert process is None or process.poll() is None, "it ended too early"
+        time.sleep(0.005)
+    raise AssertionError("it took too long")
+
+
+def children_of(pid: int) -> list[int]:
+    """All descendants of a process."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(path.parent.name)] = int(path.read_text().rsplit(")", 1)[1].split()[1])
+        except OSError:
+            continue
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, signal.SIG_DFL)
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
