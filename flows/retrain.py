@@ -19,7 +19,8 @@ def retrain(
     executor: ExecutorName = "ray",
 ) -> str:
     """From a folder of recordings to a report; returns where the report lies."""
-    common = {"workdir": workdir, "recipe": recipe, "hold_out": hold_out, "cross_format": cross_format}
     clips = ingest_clips(source, workdir, executor)
-    checkpoints = train_stages(**common, clips=clips, seed=seed, executor=executor)
-    return evaluate(**common, clips=clips, checkpoints=checkpoints, executor=executor)
+    checkpoints = train_stages(
+        workdir, recipe, hold_out=hold_out, cross_format=cross_format, clips=clips, seed=seed, executor=executor
+    )
+    return evaluate(workdir, recipe, hold_out, cross_format, clips, checkpoints, executor)

@@ -77,9 +77,9 @@ def train_stages(
     checkpoints: dict[str, CheckpointRef] = {}
     last = pairs = chains = None
     for config in choices.recipe.stages:
-        if "yes_no" in config.examples:
+        if "yes_no" in config.examples and pairs is None:
             pairs = mine_pairs(**common, clips=clips, checkpoint=last, executor=executor)
-        if "chain" in config.examples:
+        if "chain" in config.examples and chains is None:
             chains = build_teacher_chains(**common, clips=clips, checkpoint=last, executor=executor)
         examples = assemble_examples(work, config, clips, pairs, chains, choices)
         last = train_stage(work, config, choices.recipe.student, clips, examples, last, choices)

@@ -51,9 +51,11 @@ def launch(run: RunConfig, root: Path, corpus: list[str] | None = None) -> Check
         write_whole(folder / RUN, json.dumps(to_plain(run), indent=2) + "\n")
         write_whole(folder / CORPUS, json.dumps(corpus or []))
         (folder / "error.txt").unlink(missing_ok=True)
+        started = time.monotonic()
         _run_workers(run, folder)
         last = max(folder.glob("checkpoints/step_*"))
-        write_whole(folder / _DONE, json.dumps({"fingerprint": fingerprint, "checkpoint": last.name}) + "\n")
+        finished = {"fingerprint": fingerprint, "checkpoint": last.name, "launch_s": time.monotonic() - started}
+        write_whole(folder / _DONE, json.dumps(finished) + "\n")
         return CheckpointRef(run.stage.name, str(last), fingerprint)
 
 
@@ -68,6 +70,11 @@ def read_run(checkpoint: CheckpointRef) -> RunConfig:
         return from_plain(RunConfig, json.loads(path.read_text()), str(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error}); train the stage {checkpoint.name} again") from error
+
+
+def launch_s(checkpoint: CheckpointRef) -> float:
+    """Seconds of the launch that finished a checkpoint, start of the workers included."""
+    return float(json.loads((Path(checkpoint.path).parents[1] / _DONE).read_text())["launch_s"])
 
 
 def find_checkpoint(root: Path, stage: str) -> CheckpointRef | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import assemble
-from pipelines.launch import read_run
+from pipelines.launch import launch_s, read_run
 from pipelines.predict import load_student
 from pipelines.split import protocol_of
 from pipelines.workdir import Workdir
@@ -171,8 +171,8 @@ def _system(name: str, rows: Sequence[Row], candidates: Sequence[str]) -> System
 
 def _comparison(answers: Sequence[Sequence[Row]], split: str) -> Comparison | None:
     """The first two systems on the same clips of a split; None where there is nothing to compare."""
-    right = [[row["predicted"] == row["action"] for row in _of(rows, "split", split)] for rows in answers[:2]]
-    return compare(*right) if len(right) == 2 and right[0] else None
+    right = [[row["predicted"] == row["action"] for row in _of(rows, "split", split)] for rows in answers]
+    return compare(right[0], right[1]) if len(right) > 1 and right[0] else None
 
 
 def _chain_label(student: Any, reader: ShardReader, rows: Sequence[Row], num_candidates: int) -> Accuracy:
@@ -203,7 +203,7 @@ def _times(
     """Seconds that each step took when it was made; what was found ready still counts."""
     built = {"ingest": clips, **made_from, **{f"answers, {name}": ref for name, ref in predictions.items()}}
     seconds = {name: read_manifest(Path(ref.path)).built_s for name, ref in built.items()}
-    trained = {name: sum(row["train/step_s"] for row in _metrics(ref)) for name, ref in checkpoints.items()}
+    trained = {name: launch_s(ref) for name, ref in checkpoints.items()}
     order = ("ingest", *checkpoints, *(name for name in seconds if name != "ingest"))
     return tuple((name, {**seconds, **trained}[name]) for name in order)
 

@@ -168,6 +168,7 @@ def _quiet() -> None:
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
+        "PREFECT_PLUGINS_ENABLED": "true",
         "DO_NOT_TRACK": "1",
     }.items():
         os.environ.setdefault(name, value)

@@ -91,7 +91,8 @@ def init_distributed() -> tuple[int, int]:
             dist.init_process_group(backend)
         else:
             os.environ.setdefault("LOCAL_RANK", "0")
-            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+            store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
+            dist.init_process_group(backend, store=store, rank=0, world_size=1)
         deepspeed.init_distributed(backend, dist_init_required=False, auto_mpi_discovery=False)
     return dist.get_rank(), dist.get_world_size()
 

@@ -1,6 +1,6 @@
 import asyncio
 
-from flows.deployment_names import accept_one_word
+from flows.plugin import accept_one_word
 
 
 class Client:
