@@ -180,6 +180,8 @@ def _on_ray(build: Build, folder: Path, missing: Sequence[int]) -> Iterator[int]
             logger.warning("%s: the worker of shard %d died, trying again", build.name, index)
             waiting.append(index)
         except RayTaskError as error:
+            for ref in running:
+                ray.cancel(ref, force=True)
             raise error.cause from None
 
 
@@ -191,6 +193,8 @@ def start_ray() -> None:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # The first error ends the build; those of the shards that were under way with it need not be told.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     address = read_settings().ray_address
     logger.info("starting Ray (%s)", address or "local")
     if address:

@@ -12,9 +12,15 @@ Tick = Callable[..., None]
 
 
 def set_up_logging(verbose: bool = False) -> None:
-    """Lines of our own packages on standard error; warnings and worse from everybody else."""
+    """Lines of our own packages on standard error; warnings and worse from everybody else but Prefect.
+
+    Prefect logs a failure with its traceback at each level of flows and tasks, for its server; on a terminal the command
+    tells it once, in a sentence.
+    """
     logging.basicConfig(format="%(asctime)s %(levelname).1s %(name)s: %(message)s", datefmt="%H:%M:%S", force=True)
     logging.getLogger().setLevel(logging.WARNING)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(lambda record: verbose or not record.name.startswith("prefect."))
     for name in ("skeletonllm", "pipelines", "flows"):
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.INFO)
 

@@ -106,8 +106,8 @@ def smoke() -> Recipe:
 def internvl3_8b() -> Recipe:
     """The paper's run (arXiv 2603.18003): InternVL3-8B, four stages of 1, 1, 1 and 3 epochs, LoRA of rank 32, ZeRO-1.
 
-    `skeletonllm train internvl3-8b --data NTU_FOLDER --hold-out subject=...`, on 2 GPUs. The renderer has its own,
-    larger learning rate; all else is the paper's. Not run here: it needs the weights and the GPUs.
+    `skeletonllm ingest NTU_FOLDER`, then `skeletonllm train internvl3-8b --hold-out subject=...`, on 2 GPUs. The renderer
+    has its own, larger learning rate; all else is the paper's. Not run by us: it needs the weights and the GPUs.
     """
     student = StudentConfig(
         backbone=BackboneConfig(name="OpenGVLab/InternVL3-8B-hf", dtype="bfloat16", gradient_checkpointing=True),

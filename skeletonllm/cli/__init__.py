@@ -42,6 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"skeletonllm: {error}", file=sys.stderr)
         return _USER_MISTAKE
+    except OSError as error:  # a file that is not there, no permission, a full disk
+        if debug:
+            raise
+        print(f"skeletonllm: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return _USER_MISTAKE
     except KeyboardInterrupt:
         print("skeletonllm: stopped; the same command goes on from here", file=sys.stderr)
         return 130

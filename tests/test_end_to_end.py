@@ -1,0 +1,202 @@
+"""The main job with its real engines (Prefect API, Ray, DeepSpeed) on a few simulated clips and a few training steps."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skeletonllm.evaluate.report import read_results
+from skeletonllm.shards.manifest import Manifest, read_manifest
+from skeletonllm.shards.reader import ShardReader
+from skeletonllm.skeleton.simulate import write_sample_data
+
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.prefect]
+
+BIN = Path(sys.executable).parent
+ROOT = Path(__file__).parent.parent
+TEACHER = ("SKELETONLLM_TEACHER_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY")
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("sample")
+    write_sample_data(folder, num_performers=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> dict[str, str]:
+    """A Prefect home of its own, and no teacher."""
+    kept = {name: value for name, value in os.environ.items() if name not in (*TEACHER, "PREFECT_API_URL")}
+    return {**kept, "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")), "COLUMNS": "120"}
+
+
+@pytest.fixture(scope="module")
+def finished(sample, environment, tmp_path_factory) -> tuple[Path, str]:
+    """An undisturbed run: its folder, and what it printed."""
+    workdir = tmp_path_factory.mktemp("undisturbed") / "work"
+    return workdir, finish(sample, workdir, environment)
+
+
+def command(sample: Path, workdir: Path) -> list[str]:
+    options = ("--recipe", "smoke", "--cross-format", "bvh", "--workdir", str(workdir), "--data", str(sample))
+    return [str(BIN / "skeletonllm"), "quickstart", *options]
+
+
+def finish(sample: Path, workdir: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(command(sample, workdir), env=environment, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def data_sets(workdir: Path) -> dict[str, Manifest]:
+    return {
+        str(path.parent.relative_to(workdir)): read_manifest(path.parent)
+        for path in workdir.glob("data/*/*/manifest.json")
+    }
+
+
+def checkpoints(workdir: Path) -> dict[str, str]:
+    """The hash of every weight file of every stage."""
+    return {
+        f"{path.parent.relative_to(workdir)}/{file}": digest
+        for path in workdir.glob("runs/*/*/checkpoints/step_000004/meta.json")
+        for file, digest in json.loads(path.read_text())["files"].items()
+        if file.endswith(".safetensors")
+    }
+
+
+def test_the_quickstart_ends_with_a_table_and_a_report(finished):
+    workdir, printed = finished
+    for line in ("held-out accuracy, learned renderer", "held-out accuracy, fixed renderer", "cross-format (bvh)"):
+        assert line in printed
+    assert "verified chains, teacher kinematic" in printed
+    results = read_results(workdir / "report.html")
+    assert results.unseen_formats == ("bvh",)
+    assert results.systems[0].held_out.total > 0
+    assert results.chain_rate[0] > 0.9 * results.chain_rate[1] > 0
+    page = (workdir / "report.html").read_text()
+    assert page.count("data:image/gif;base64,") >= 2 * 5
+    assert "http://" not in page
+    assert 'src="http' not in page
+
+
+def test_every_stage_has_its_checkpoint_and_the_tested_performer_trained_nothing(finished):
+    workdir, _ = finished
+    assert {name.split("/")[1] for name in checkpoints(workdir)} == {
+        *("render_warmup", "disc_ft", "cr_distill", "recognition", "fixed_renderer")
+    }
+    names = {name.split("/")[1]: workdir / name for name in data_sets(workdir)}
+    clips = ShardReader(names["clips"])
+    tested = {
+        clips.by_id(row["clip_id"]).source.subject for row in rows(names["predictions"]) if row["format"] != "bvh"
+    }
+    for name in ("chains", "examples_render_warmup", "examples_cr_distill", "training_predictions"):
+        learned = {clips.by_id(row["clip_id"]).source for row in rows(names[name])}
+        assert learned
+        assert not tested & {source.subject for source in learned}
+        assert "bvh" not in {source.format for source in learned}
+
+
+def rows(folder: Path) -> list[dict]:
+    return ShardReader(folder).table().to_pylist()
+
+
+def test_a_second_run_does_nothing_again(finished, sample, environment):
+    workdir, _ = finished
+    made = {path: path.stat().st_mtime_ns for folder in ("data", "runs") for path in (workdir / folder).rglob("*.*")}
+    finish(sample, workdir, environment)
+    again = {path: path.stat().st_mtime_ns for folder in ("data", "runs") for path in (workdir / folder).rglob("*.*")}
+    assert again == made
+
+
+def test_a_run_that_is_killed_at_random_moments_ends_in_the_same_bytes(finished, sample, environment, tmp_path):
+    workdir = tmp_path / "work"
+    waits = [random.uniform(5, 45) for _ in range(3)]
+    print("killed after", [f"{wait:.1f} s" for wait in waits])
+    for wait_s in waits:
+        run = subprocess.Popen(
+            command(sample, workdir), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+        )
+        time.sleep(wait_s)
+        assert run.poll() is None
+        run.kill()
+        run.wait()
+    finish(sample, workdir, environment)
+    undisturbed, killed = data_sets(finished[0]), data_sets(workdir)
+    assert killed.keys() == undisturbed.keys()
+    for name, manifest in undisturbed.items():
+        assert killed[name].fingerprint == manifest.fingerprint
+        assert killed[name].shards == manifest.shards, name  # rows, bytes and sha256 of each
+    assert checkpoints(workdir) == checkpoints(finished[0])
+    assert not [path for path in workdir.rglob("*.tmp") if "checkpoints" not in path.parts]
+
+
+@pytest.fixture
+def server(environment, tmp_path) -> Iterator[dict[str, str]]:
+    """A Prefect server with our deployments served, as the README says; yields the environment of its clients."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    clients = {**environment, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_HOME": str(tmp_path / "home")}
+    commands = (
+        [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+        [sys.executable, "-m", "flows"],
+    )
+    started = []
+    try:
+        with (tmp_path / "server.log").open("w") as log:
+            for command in commands:
+                started.append(
+                    subprocess.Popen(command, env=clients, stdout=log, stderr=log, cwd=ROOT, start_new_session=True)
+                )
+                wait_for_deployment(clients, len(started) - 1, started, tmp_path / "server.log")
+            yield clients
+    finally:
+        for process in reversed(started):
+            os.killpg(process.pid, signal.SIGTERM)
+        for process in started:
+            process.wait(30)
+
+
+def wait_for_deployment(clients: dict[str, str], served: int, started: list[subprocess.Popen], log: Path) -> None:
+    """Until the server answers, or with `served` until it knows the deployment."""
+    path = ("/health", "/deployments/name/build-teacher-chains/build-teacher-chains")[served]
+    end = time.monotonic() + 180
+    while time.monotonic() < end:
+        assert all(process.poll() is None for process in started), log.read_text()[-3000:]
+        try:
+            urllib.request.urlopen(clients["PREFECT_API_URL"] + path, timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.5)
+    raise AssertionError(log.read_text()[-3000:])
+
+
+def test_prefect_deployment_run_build_teacher_chains_works_as_written(finished, server, tmp_path):
+    workdir, _ = finished
+    before = set(data_sets(workdir))
+    options = ("--param", f"workdir={workdir}", "--param", "recipe=smoke", "--param", "max_per_action=1")
+    watch = ("--watch", "--watch-interval", "1", "--watch-timeout", "280")
+    done = subprocess.run(
+        [str(BIN / "prefect"), "deployment", "run", "build-teacher-chains", *options, *watch],
+        env=server,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, (
+        done.stdout[-2000:] + done.stderr[-2000:] + (tmp_path / "server.log").read_text()[-2000:]
+    )
+    (made,) = set(data_sets(workdir)) - before
+    assert made.startswith("data/chains/")
+    assert {row["verdict"] for row in rows(workdir / made)} == {"accepted"}
