@@ -163,9 +163,18 @@ def server(environment, tmp_path) -> Iterator[dict[str, str]]:
             yield clients
     finally:
         for process in reversed(started):
-            os.killpg(process.pid, signal.SIGTERM)
-        for process in started:
-            process.wait(30)
+            end(process)
+
+
+def end(process: subprocess.Popen) -> None:
+    """Ask a process and its children to stop, then make them."""
+    for number, wait_s in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(wait_s)
+            return
+        except subprocess.TimeoutExpired:
+            continue
 
 
 def wait_for_deployment(clients: dict[str, str], served: int, started: list[subprocess.Popen], log: Path) -> None:

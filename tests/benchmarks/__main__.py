@@ -174,7 +174,7 @@ def main() -> None:
         table.add_row(
             row.group if new else "", row.what, f"{row.value:.3g}", row.unit, f"{row.low:.3g} to {row.high:.3g}"
         )
-    Console().print(table)
+    Console(width=110).print(table)
 
 
 if __name__ == "__main__":
