@@ -23,7 +23,7 @@ from skeletonllm.model.scoring import rank_shared
 from skeletonllm.plain import from_plain, to_plain
 from skeletonllm.render import build_renderer
 from skeletonllm.render.batch import RenderBatch
-from skeletonllm.render.draction import Renderer
+from skeletonllm.render.renderer import Renderer
 
 PARTS = ("renderer", "projector", "language_adapter")
 FORMAT_VERSION = 1

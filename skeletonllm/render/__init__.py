@@ -1,18 +1,19 @@
 """Clips to frames: DrAction and the fixed renderers."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from skeletonllm.render.draction import Renderer as Renderer
-    from skeletonllm.render.draction import build_renderer as build_renderer
-
-__all__ = ["Renderer", "build_renderer"]
+    from skeletonllm.render.config import RenderConfig
+    from skeletonllm.render.renderer import Renderer
 
 
-def __getattr__(name: str) -> Any:
+def build_renderer(config: "RenderConfig") -> "Renderer":
+    """The renderer that the configuration names."""
     # Late, so that recipes can read `render.config` without importing torch.
-    if name in __all__:
-        from skeletonllm.render import draction
+    if config.renderer == "draction":
+        from skeletonllm.render.draction import DrAction
 
-        return getattr(draction, name)
-    raise AttributeError(name)
+        return DrAction(config)
+    from skeletonllm.render.fixed import Skeleton2D
+
+    return Skeleton2D(config)

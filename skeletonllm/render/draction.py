@@ -1,53 +1,14 @@
-"""DrAction, and what every renderer shares: clips in, frames out, differentiably.
+"""DrAction, the renderer that learns what to show.
 
 Clip -> canonical body -> Gaussians on the bones -> skinning -> modulation -> projection -> splat -> frames in [0, 1].
 """
 
-from collections.abc import Sequence
-
-import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-
-from skeletonllm.render.batch import RenderBatch, collate
-from skeletonllm.render.camera import project
+from skeletonllm.render.batch import RenderBatch
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.render.gaussians import GaussianCloud, on_limbs
 from skeletonllm.render.modulator import Modulator
-from skeletonllm.render.prepare import PreparedClip
-from skeletonllm.render.prepare import prepare as prepare_clip
-from skeletonllm.render.rasterize import rasterize
+from skeletonllm.render.renderer import Renderer
 from skeletonllm.render.skinning import skin
-from skeletonllm.skeleton.clip import Clip
-
-# Depths are compared in whole millimetres: finer differences are noise, and would change pictures between machines.
-_KEYS_PER_M = 1000.0
-
-
-class Renderer(nn.Module):
-    """Clips to frames. What is drawn is said by `cloud`; how it is seen is the same for all renderers."""
-
-    def __init__(self, config: RenderConfig) -> None:
-        super().__init__()
-        self.config = config
-
-    def prepare(self, clip: Clip) -> PreparedClip:
-        """What does not change from step to step; a loop that draws a clip often keeps this in its place."""
-        return prepare_clip(clip)
-
-    def collate(self, clips: Sequence[Clip | PreparedClip], generator: torch.Generator | None = None) -> RenderBatch:
-        """Clips as one padded batch; with a generator (training) times are jittered, else it is deterministic."""
-        return collate(clips, self.config, generator)
-
-    def cloud(self, batch: RenderBatch) -> GaussianCloud:
-        """The Gaussians of every frame."""
-        raise NotImplementedError
-
-    def forward(self, batch: RenderBatch) -> Float[Tensor, "batch frames 3 height width"]:
-        """Frames in [0, 1] on black."""
-        with torch.autocast(batch.joints.device.type, enabled=False):
-            cloud = self.cloud(batch)
-            return draw(cloud, batch, self.config)
 
 
 class DrAction(Renderer):
@@ -66,33 +27,3 @@ class DrAction(Renderer):
         look = self.modulator(batch, limbs)
         thickness = self.config.thickness_m * look.scale
         return on_limbs(limbs, thickness, look.opacities, look.colors, self.config.gaussians_per_bone)
-
-
-def draw(
-    cloud: GaussianCloud, batch: RenderBatch, config: RenderConfig
-) -> Float[Tensor, "batch frames 3 height width"]:
-    """Project and composite the Gaussians of every frame; all persons of a clip in one depth order."""
-    means2d, conics, depth = project(
-        cloud.means,
-        cloud.axes,
-        cloud.scale_across,
-        cloud.scale_along,
-        batch.center_m,
-        batch.half_width_m,
-        config.size_px,
-        config.camera,
-    )
-    keys = (depth.detach() * _KEYS_PER_M).round().long()
-    opacities = torch.where(depth > 0, cloud.opacities, 0) if config.camera == "perspective" else cloud.opacities
-    size = config.size_px
-    image, _ = rasterize(means2d, conics, cloud.colors, opacities, keys, size, size, config.backend)
-    return image.clamp(0, 1)
-
-
-def build_renderer(config: RenderConfig) -> Renderer:
-    """The renderer that the configuration names."""
-    if config.renderer == "draction":
-        return DrAction(config)
-    from skeletonllm.render.fixed import Skeleton2D
-
-    return Skeleton2D(config)

@@ -3,8 +3,8 @@
 import torch
 
 from skeletonllm.render.batch import RenderBatch
-from skeletonllm.render.draction import Renderer
 from skeletonllm.render.gaussians import GaussianCloud, on_limbs
+from skeletonllm.render.renderer import Renderer
 from skeletonllm.render.skinning import skin
 
 # Left, center, right.

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from skeletonllm.render import Renderer, build_renderer
+from skeletonllm.render import build_renderer
 from skeletonllm.render.config import RenderConfig
+from skeletonllm.render.renderer import Renderer
 from skeletonllm.skeleton.clip import Clip
 from tests.makers import make_clip, random_topology
 from tests.skeletonllm.render.bodies import t_pose, waving, with_joint
