@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.tasks import DEFAULT_WORKDIR, Choices, ExecutorName, Workdir, pipeline_task, show_dataset
+from flows.tasks import DEFAULT_WORKDIR, Choices, ExecutorName, Workdir, choose, pipeline_task, show_dataset
 from pipelines import assemble, teach
 from pipelines.launch import find_checkpoint
 from pipelines.split import protocol_of
@@ -33,7 +33,7 @@ def ask_teacher(
 @flow(name="build-teacher-chains")
 def build_teacher_chains(
     workdir: str = DEFAULT_WORKDIR,
-    recipe: str = "quickstart",
+    recipe: str | None = None,
     hold_out: str | None = None,
     cross_format: list[str] | None = None,
     clips: DatasetRef | None = None,
@@ -47,7 +47,8 @@ def build_teacher_chains(
     `OPENAI_API_KEY`), else the offline kinematic one. A server sees frames drawn by the renderer of `checkpoint`, by
     default the newest of the second stage.
     """
-    work, choices = Workdir(Path(workdir)), Choices(recipe, hold_out, cross_format, None)
+    work = Workdir(Path(workdir))
+    choices = choose(work, recipe, hold_out, cross_format)
     clips = clips or work.newest("clips")
     if checkpoint is None and len(choices.recipe.stages) > 1:
         checkpoint = find_checkpoint(work.runs, choices.recipe.stages[1].name)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prefect import flow
 
-from flows.tasks import DEFAULT_WORKDIR, Choices, ExecutorName, Workdir, pipeline_task, show_dataset
+from flows.tasks import DEFAULT_WORKDIR, Choices, ExecutorName, Workdir, choose, pipeline_task, show_dataset
 from pipelines import assemble, mine, predict
 from pipelines.launch import newest_checkpoint
 from pipelines.split import protocol_of
@@ -35,7 +35,7 @@ def mine_predictions(workdir: Workdir, predictions: DatasetRef, clips: DatasetRe
 @flow(name="mine-pairs")
 def mine_pairs(
     workdir: str = DEFAULT_WORKDIR,
-    recipe: str = "quickstart",
+    recipe: str | None = None,
     hold_out: str | None = None,
     cross_format: list[str] | None = None,
     clips: DatasetRef | None = None,
@@ -43,7 +43,8 @@ def mine_pairs(
     executor: ExecutorName = "ray",
 ) -> DatasetRef:
     """Mine confusable pairs from the first stage's student, or from the given checkpoint."""
-    work, choices = Workdir(Path(workdir)), Choices(recipe, hold_out, cross_format, None)
+    work = Workdir(Path(workdir))
+    choices = choose(work, recipe, hold_out, cross_format)
     clips = clips or work.newest("clips")
     checkpoint = checkpoint or newest_checkpoint(work.runs, choices.recipe.stages[0].name)
     predictions = predict_training(work, clips, checkpoint, choices, executor)

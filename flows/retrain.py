@@ -12,7 +12,7 @@ from flows.train_stages import train_stages
 def retrain(
     source: str,
     workdir: str = DEFAULT_WORKDIR,
-    recipe: str = "quickstart",
+    recipe: str | None = None,
     hold_out: str | None = None,
     cross_format: list[str] | None = None,
     seed: int | None = None,

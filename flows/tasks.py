@@ -8,27 +8,27 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from pipelines.choices import Choices, choose, remember
 from pipelines.executor import ExecutorName
 from pipelines.workdir import DEFAULT_WORKDIR, Workdir
-from skeletonllm.recipes import Recipe, get_recipe
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef, read_manifest
 
-__all__ = ["DEFAULT_WORKDIR", "Choices", "ExecutorName", "Workdir", "pipeline_task", "show_checkpoint", "show_dataset"]
+__all__ = [
+    "DEFAULT_WORKDIR",
+    "Choices",
+    "ExecutorName",
+    "Workdir",
+    "choose",
+    "pipeline_task",
+    "remember",
+    "show_checkpoint",
+    "show_dataset",
+]
 
 
 def pipeline_task(name: str, retries: int = 0) -> Callable[[Callable[..., Any]], Any]:
     """A task that runs one pipeline. Results are names and fingerprints; the shards themselves say what is done."""
     return task(name=name, retries=retries, retry_delay_seconds=5, persist_result=False, cache_policy=NO_CACHE)
-
-
-class Choices:
-    """A recipe with what the caller changed of it."""
-
-    def __init__(self, recipe: str, hold_out: str | None, cross_format: list[str] | None, seed: int | None) -> None:
-        self.recipe: Recipe = get_recipe(recipe)
-        self.hold_out = hold_out or self.recipe.hold_out
-        self.cross_format = tuple(self.recipe.cross_format if cross_format is None else cross_format)
-        self.seed = self.recipe.seed if seed is None else seed
 
 
 def show_dataset(dataset: DatasetRef) -> None:

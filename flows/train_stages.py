@@ -6,7 +6,16 @@ from prefect import flow
 
 from flows.build_teacher_chains import build_teacher_chains
 from flows.mine_pairs import mine_pairs
-from flows.tasks import DEFAULT_WORKDIR, Choices, ExecutorName, Workdir, pipeline_task, show_checkpoint
+from flows.tasks import (
+    DEFAULT_WORKDIR,
+    Choices,
+    ExecutorName,
+    Workdir,
+    choose,
+    pipeline_task,
+    remember,
+    show_checkpoint,
+)
 from pipelines import assemble, launch
 from pipelines.split import protocol_of
 from skeletonllm.model.config import StudentConfig
@@ -55,7 +64,7 @@ def train_stage(
 @flow(name="train-stages")
 def train_stages(
     workdir: str = DEFAULT_WORKDIR,
-    recipe: str = "quickstart",
+    recipe: str | None = None,
     stage: str | None = None,
     hold_out: str | None = None,
     cross_format: list[str] | None = None,
@@ -69,18 +78,20 @@ def train_stages(
     Returns:
         The checkpoint of each stage, and of the comparison with a fixed renderer.
     """
-    work, choices = Workdir(Path(workdir)), Choices(recipe, hold_out, cross_format, seed)
+    work = Workdir(Path(workdir))
+    choices = choose(work, recipe, hold_out, cross_format, seed)
     if stage is not None:
         choices.recipe.stage(stage)
     clips = clips or work.newest("clips")
-    common = {"workdir": workdir, "recipe": recipe, "hold_out": hold_out, "cross_format": cross_format}
+    remember(work, choices)
+    told = (workdir, choices.recipe_name, choices.hold_out, list(choices.cross_format))
     checkpoints: dict[str, CheckpointRef] = {}
     last = pairs = chains = None
     for config in choices.recipe.stages:
         if "yes_no" in config.examples and pairs is None:
-            pairs = mine_pairs(**common, clips=clips, checkpoint=last, executor=executor)
+            pairs = mine_pairs(*told, clips, last, executor)
         if "chain" in config.examples and chains is None:
-            chains = build_teacher_chains(**common, clips=clips, checkpoint=last, executor=executor)
+            chains = build_teacher_chains(*told, clips, last, executor=executor)
         examples = assemble_examples(work, config, clips, pairs, chains, choices)
         last = train_stage(work, config, choices.recipe.student, clips, examples, last, choices)
         checkpoints[config.name] = last

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import assemble
+from pipelines.choices import Choices
 from pipelines.launch import launch_s, read_run
 from pipelines.predict import load_student
 from pipelines.split import protocol_of
@@ -58,9 +59,7 @@ def run(
     clips: DatasetRef,
     checkpoints: Mapping[str, CheckpointRef],
     predictions: Mapping[str, DatasetRef],
-    recipe: Recipe,
-    rule: str,
-    cross_format: tuple[str, ...],
+    choices: Choices,
 ) -> Path:
     """Write the report of a run; returns where it lies.
 
@@ -69,11 +68,10 @@ def run(
         clips: the clip data set.
         checkpoints: of every stage, by name.
         predictions: of the compared systems, the learned one first.
-        recipe: what was run.
-        rule: which clips tested.
-        cross_format: formats that training never saw.
+        choices: what was run, and which clips tested.
     """
-    protocol = protocol_of(clips, rule, cross_format)
+    recipe, cross_format = choices.recipe, choices.cross_format
+    protocol = protocol_of(clips, choices.hold_out, cross_format)
     reader = ShardReader(clips)
     facts = _clip_facts(clips, protocol)
     answers = [_answers(dataset, facts) for dataset in predictions.values()]
@@ -87,8 +85,8 @@ def run(
     chain_rows = ShardReader(chains).table().to_pylist() if chains else []
     data = ReportData(
         title=f"SkeletonLLM: {recipe.name}",
-        command=f"recipe {recipe.name}, held out {rule}, never trained on {', '.join(cross_format) or 'nothing'}, "
-        f"seed {seed}",
+        command=f"recipe {recipe.name}, held out {choices.hold_out}, "
+        f"never trained on {', '.join(cross_format) or 'nothing'}, seed {seed}",
         systems=tuple(systems),
         p_value=None,
         comparison=_comparison(answers, "test"),

@@ -22,7 +22,6 @@ class Recipe:
         fixed_student: its student.
         engine: how training is done.
         hold_out: which clips test, as `field=values` or `field=share`.
-        cross_format: data sets or formats that training never sees, tested separately.
         seed: of every random choice.
     """
 
@@ -33,7 +32,6 @@ class Recipe:
     fixed_student: StudentConfig
     engine: EngineConfig = field(default_factory=EngineConfig)
     hold_out: str = "subject=25%"
-    cross_format: tuple[str, ...] = ()
     seed: int = 0
 
     def stage(self, name: str) -> StageConfig:
@@ -87,7 +85,6 @@ def quickstart() -> Recipe:
         ),
         fixed_student=replace(student, render=replace(student.render, renderer="skeleton_2d")),
         engine=EngineConfig(kind="deepspeed", zero_stage=1, checkpoint_every=100),
-        cross_format=("bvh",),
     )
 
 

@@ -13,7 +13,7 @@ def quickstart(
     data: Path | None = None,
     hold_out: str | None = None,
     cross_format: tuple[str, ...] | None = None,
-    recipe: str = "quickstart",
+    recipe: str | None = None,
     seed: int | None = None,
 ) -> None:
     """Do everything: sample data, ingest, four training stages, teacher chains, evaluation, one report.
@@ -26,7 +26,7 @@ def quickstart(
             a labels.csv.
         hold_out: which clips test: `subject=25%`, `camera=3`, `subject=P001,P002`.
         cross_format: formats or data sets that training must not see; they are tested separately.
-        recipe: a name of skeletonllm/recipes.py.
+        recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
         seed: of every random choice.
     """
     _quiet()
@@ -37,11 +37,9 @@ def quickstart(
     if data is None:
         from skeletonllm.skeleton.simulate import write_sample_data
 
-        data = workdir / "sample-data"
+        data, cross_format = workdir / "sample-data", cross_format or ("bvh",)
         with progress("sample data", 100, "%") as tick:
             write_sample_data(data, progress=lambda done, total: tick(100 * done // max(total, 1)))
-    elif cross_format is None:
-        cross_format = ()
     report = retrain(
         source=str(data),
         workdir=str(workdir),
@@ -53,12 +51,12 @@ def quickstart(
     _print(summary_table_of(Path(report)))
 
 
-def mine(workdir: Path = _WORKDIR, recipe: str = "quickstart", hold_out: str | None = None) -> None:
+def mine(workdir: Path = _WORKDIR, recipe: str | None = None, hold_out: str | None = None) -> None:
     """Mine the actions that the first stage's student takes for one another.
 
     Args:
         workdir: holds the clips and the trained first stage.
-        recipe: a name of skeletonllm/recipes.py.
+        recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
         hold_out: which clips test; they are not mined.
     """
     _quiet()
@@ -73,7 +71,7 @@ def mine(workdir: Path = _WORKDIR, recipe: str = "quickstart", hold_out: str | N
 
 def chains(
     workdir: Path = _WORKDIR,
-    recipe: str = "quickstart",
+    recipe: str | None = None,
     hold_out: str | None = None,
     max_per_action: int | None = None,
     show: int = 3,
@@ -85,7 +83,7 @@ def chains(
 
     Args:
         workdir: holds the clips.
-        recipe: a name of skeletonllm/recipes.py.
+        recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
         hold_out: which clips test; no chain is made of them.
         max_per_action: ask about so many clips of an action at most, per shard.
         show: print so many chains.
@@ -108,7 +106,7 @@ def chains(
 
 
 def train(
-    recipe: Annotated[str, tyro.conf.Positional] = "quickstart",
+    recipe: Annotated[str | None, tyro.conf.Positional] = None,
     workdir: Path = _WORKDIR,
     stage: str | None = None,
     hold_out: str | None = None,
@@ -118,7 +116,7 @@ def train(
     """Train the stages of a recipe, up to one if it is named; stages that are trained already are kept.
 
     Args:
-        recipe: a name of skeletonllm/recipes.py.
+        recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
         workdir: holds the clips.
         stage: the last stage to train.
         hold_out: which clips test; training does not see them.
@@ -131,7 +129,7 @@ def train(
         from skeletonllm.plain import to_plain
         from skeletonllm.recipes import get_recipe
 
-        print(json.dumps(to_plain(get_recipe(recipe)), indent=2))
+        print(json.dumps(to_plain(get_recipe(recipe or "quickstart")), indent=2))
         return
     _quiet()
     from flows.train_stages import train_stages
@@ -143,12 +141,12 @@ def train(
         print(f"{name}: {checkpoint.path}")
 
 
-def evaluate(workdir: Path = _WORKDIR, recipe: str = "quickstart", hold_out: str | None = None) -> None:
+def evaluate(workdir: Path = _WORKDIR, recipe: str | None = None, hold_out: str | None = None) -> None:
     """Evaluate the newest checkpoints on held-out clips and write report.html.
 
     Args:
         workdir: holds the clips and the trained stages.
-        recipe: a name of skeletonllm/recipes.py.
+        recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
         hold_out: which clips test.
     """
     _quiet()

@@ -1,0 +1,39 @@
+import pytest
+
+from pipelines.choices import Choices, choose, remember
+from pipelines.workdir import Workdir
+from skeletonllm.errors import ConfigError
+from skeletonllm.recipes import get_recipe
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    return Workdir(tmp_path / "work")
+
+
+def test_a_new_folder_takes_what_is_given_and_the_recipe_s_own(workdir):
+    own = get_recipe("quickstart")
+    assert choose(workdir) == Choices("quickstart", own.hold_out, (), own.seed)
+    assert choose(workdir, "smoke", "camera=3", ["bvh"], 7) == Choices("smoke", "camera=3", ("bvh",), 7)
+
+
+def test_a_later_command_speaks_of_the_same_run_unless_it_is_told_otherwise(workdir):
+    told = choose(workdir, "smoke", "camera=3", ["bvh"], 7)
+    remember(workdir, told)
+    assert choose(workdir) == told
+    assert told.recipe.name == "smoke"
+    assert choose(workdir, hold_out="subject=25%", cross_format=[]) == Choices("smoke", "subject=25%", (), 7)
+
+
+def test_a_damaged_memory_is_one_clear_error(workdir):
+    remember(workdir, choose(workdir))
+    file = workdir.path / "choices.json"
+    file.write_text(file.read_text()[:20])
+    with pytest.raises(ConfigError, match=r"choices\.json: not JSON .* delete it"):
+        choose(workdir)
+
+
+def test_an_unknown_recipe_is_refused_before_anything_is_written(workdir):
+    with pytest.raises(ConfigError, match="did you mean 'smoke'"):
+        choose(workdir, "smok")
+    assert not workdir.path.exists()
