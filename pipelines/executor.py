@@ -22,6 +22,7 @@ from skeletonllm.errors import DataError, ShardError
 from skeletonllm.log import progress
 from skeletonllm.plain import to_plain
 from skeletonllm.shards.manifest import (
+    MANIFEST,
     DatasetRef,
     Manifest,
     dataset_folder,
@@ -77,6 +78,7 @@ class Build:
         process_shard: one element of `shards` in, one shard out; a module-level function, since Ray pickles it. Not
             given where `write_table` makes the one shard.
         shards: one element per shard.
+        on_gpu: whether a shard wants a GPU, where Ray has any.
         max_rejected: the run fails when more than this share of the inputs is rejected.
         left_over: what only all shards together show to be wrong, such as a label whose clip is in none of them; given
             the files of all shards and of what they rejected. It is recorded, but does not count for `max_rejected`.
@@ -90,6 +92,7 @@ class Build:
     schema: str
     process_shard: Callable[[Any], ShardOutput] = _not_given
     shards: Sequence[Any] = ()
+    on_gpu: bool = False
     max_rejected: float = 1.0
     left_over: Callable[[Sequence[Path], Sequence[Path]], Sequence[Rejected]] | None = None
 
@@ -108,6 +111,7 @@ def map_shards(build: Build, root: Path, executor: ExecutorName = "inline") -> D
     """
     done = find_dataset(root, build.name, build.fingerprint)
     if done is not None:
+        (Path(done.path) / MANIFEST).touch()  # asked for last
         logger.info("%s: %s is there already, nothing to do", build.name, build.fingerprint[:12])
         return done
     folder = dataset_folder(root, build.name, build.fingerprint)
@@ -151,15 +155,17 @@ def _inline(build: Build, folder: Path, missing: Sequence[int]) -> Iterator[int]
 
 def _on_ray(build: Build, folder: Path, missing: Sequence[int]) -> Iterator[int]:
     import ray
-    from ray.exceptions import RayTaskError, WorkerCrashedError
+    from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
     if not missing:
         return
     start_ray()
     # Ray's own retries are off: it would hide that a shard kills its workers.
-    task = ray.remote(max_retries=0)(_make_shard)
+    resources = ray.cluster_resources()
+    gpus = int(resources.get("GPU", 0)) if build.on_gpu else 0
+    task = ray.remote(max_retries=0, num_gpus=1 if gpus else 0)(_make_shard)
     waiting, deaths, running = list(missing), dict.fromkeys(missing, 0), {}
-    in_flight = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    in_flight = 2 * (gpus or max(1, int(resources.get("CPU", 1))))
     while waiting or running:
         while waiting and len(running) < in_flight:
             index = waiting.pop(0)
@@ -170,7 +176,7 @@ def _on_ray(build: Build, folder: Path, missing: Sequence[int]) -> Iterator[int]
         try:
             ray.get(ready)
             yield index
-        except WorkerCrashedError as error:
+        except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
             deaths[index] += 1
             if deaths[index] >= _MAX_DEATHS:
                 raise ShardError(

@@ -53,9 +53,14 @@ def run(
     from skeletonllm.skeleton.formats import FORMATS, find_files
     from skeletonllm.skeleton.labels import load_labels
 
-    config = config or IngestConfig()
+    config, folder = config or IngestConfig(), folder.resolve()
     if not folder.is_dir():
         raise DataError(f"{folder}: not a folder; give the folder that holds the recordings")
+    if root.resolve().is_relative_to(folder):
+        raise DataError(
+            f"{root}: lies inside the recordings ({folder}), so what is made would be read as recordings; choose a "
+            "--workdir outside"
+        )
     files = [str(path.relative_to(folder)) for path in find_files(folder)]
     if not files:
         raise DataError(f"{folder}: no recording in a known format below it; known are {', '.join(FORMATS)}")
@@ -89,24 +94,38 @@ def process_shard(work: Files) -> ShardOutput:
     for file in work.files:
         path = folder / file
         try:
-            for found in read(path):
-                clip = _placed(labels.apply(found, path), Path(file), path)
+            read_clips, sha256 = read(path), sha256_of(path)
+        except (DataError, OSError) as error:
+            rejected.append(_refused(file, "", error, folder))
+            continue
+        for found in read_clips:
+            try:
+                clip = _placed(labels.apply(found, path), Path(file), path, sha256)
                 if clip.clip_id in clips:
                     raise DataError(f"{file}: clip id {clip.clip_id!r} occurs twice; rename one of the recordings")
                 clips[clip.clip_id] = clip
-        except (DataError, OSError) as error:
-            # Without the folder's own place: the same recordings elsewhere give the same bytes.
-            rejected.append(Rejected(file, "", str(error).replace(f"{folder}/", "")))
+            except DataError as error:
+                rejected.append(_refused(file, found.clip_id, error, folder))
     return ShardOutput(clips_to_table(list(clips.values())), tuple(rejected), _statistics(list(clips.values())))
 
 
 def _labels_without_clips(folder: Path, shards: Sequence[Path], rejected: Sequence[Path]) -> list[Rejected]:
-    """Labels whose clip is in no shard; those of files that were rejected are not named a second time."""
+    """Labels whose clip is in no shard; those of files that were rejected are not named a second time.
+
+    Raises:
+        DataError: a clip is in several shards.
+    """
     from skeletonllm.skeleton.labels import load_labels
 
     known = [clip_id for path in shards for clip_id in open_shard(path).column("clip_id").to_pylist()]
-    files = [file for path in rejected for file in open_shard(path).column("file").to_pylist()]
-    known += [Path(file).with_suffix("").as_posix() for file in files]
+    twice = [clip_id for clip_id, count in Counter(known).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"{folder}: {len(twice)} clip ids belong to several recordings, for example {twice[0]!r}; rename one of each, "
+            "or put them into folders of their own"
+        )
+    for row in (row for path in rejected for row in open_shard(path).to_pylist()):
+        known += [Path(row["file"]).with_suffix("").as_posix(), row["place"]]
     unused = load_labels(folder).unused(known)
     if unused:
         logger.warning("%d labels have no clip, for example %s", len(unused), unused[0])
@@ -114,9 +133,14 @@ def _labels_without_clips(folder: Path, shards: Sequence[Path], rejected: Sequen
     return [Rejected(file, row, "no recording of this clip; correct its id or remove the row") for file, row in parts]
 
 
-def _placed(clip: Clip, file: Path, path: Path) -> Clip:
+def _refused(file: str, place: str, error: Exception, folder: Path) -> Rejected:
+    # Without the folder's own place: the same recordings elsewhere give the same bytes.
+    return Rejected(file, place, str(error).replace(f"{folder}/", ""))
+
+
+def _placed(clip: Clip, file: Path, path: Path, sha256: str) -> Clip:
     """The clip with an id that is unique in the folder, and with its file's name and hash."""
-    source = replace(clip.source, file=str(file), sha256=sha256_of(path))
+    source = replace(clip.source, file=str(file), sha256=sha256)
     if not source.dataset:
         source = replace(source, dataset=file.parts[0] if len(file.parts) > 1 else path.parent.name)
     place = file.parent.as_posix()

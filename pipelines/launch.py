@@ -45,6 +45,7 @@ def launch(run: RunConfig, root: Path, corpus: list[str] | None = None) -> Check
     folder = root / run.stage.name / fingerprint[:12]
     done = _read_done(folder, run.stage.name, fingerprint)
     if done is not None:
+        (folder / _DONE).touch()  # asked for last
         logger.info("stage %s: %s is trained already, nothing to do", run.stage.name, fingerprint[:12])
         return done
     with _only_launcher(folder):
@@ -78,7 +79,7 @@ def launch_s(checkpoint: CheckpointRef) -> float:
 
 
 def find_checkpoint(root: Path, stage: str) -> CheckpointRef | None:
-    """The newest finished run of a stage; None where there is none."""
+    """The finished run of a stage that was asked for last; None where there is none."""
     finished = sorted((root / stage).glob(f"*/{_DONE}"), key=lambda path: path.stat().st_mtime)
     if not finished:
         return None

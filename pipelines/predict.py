@@ -60,6 +60,7 @@ def run(
         inputs=[clips.fingerprint, checkpoint.fingerprint],
         schema="predictions",
         process_shard=process_shard,
+        on_gpu=True,
         shards=[_Work(clips, shard, checkpoint.path, config) for shard in range(count)],
     )
     return map_shards(build, root, executor)

@@ -91,6 +91,7 @@ def run(
         inputs=[clips.fingerprint, *([drawn.fingerprint] if drawn else [])],
         schema="chains",
         process_shard=process_shard,
+        on_gpu=drawn is not None,
         shards=[_Work(clips, i, drawn.path if drawn else None, str(replies), config) for i in range(count)],
     )
     return map_shards(build, root, executor)

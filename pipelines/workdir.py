@@ -15,6 +15,10 @@ class Workdir:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        # A Ray worker or a trainer may stand in another folder.
+        object.__setattr__(self, "path", self.path.resolve())
+
     @property
     def data(self) -> Path:
         """Data sets, `data/<name>/<fingerprint>/`."""

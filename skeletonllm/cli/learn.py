@@ -27,7 +27,7 @@ def quickstart(
         hold_out: which clips test: `subject=25%`, `camera=3`, `subject=P001,P002`.
         cross_format: formats or data sets that training must not see; they are tested separately.
         recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
-        seed: of every random choice.
+        seed: of training; the sample data stay the same.
     """
     _quiet()
     from flows.retrain import retrain
@@ -121,7 +121,7 @@ def train(
         stage: the last stage to train.
         hold_out: which clips test; training does not see them.
         seed: of every random choice.
-        dry_run: print the resolved recipe and stop.
+        dry_run: print the recipe and stop.
     """
     if dry_run:
         import json

@@ -109,15 +109,16 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def find_dataset(root: Path, name: str, fingerprint: str | None = None) -> DatasetRef | None:
-    """The data set `name` with this fingerprint, or the newest one; None where there is none."""
+    """The data set `name` with this fingerprint, or the one that was asked for last; None where there is none."""
     if fingerprint is not None:
         folder = dataset_folder(root, name, fingerprint)
         return DatasetRef(name, str(folder), fingerprint) if (folder / MANIFEST).exists() else None
-    found = [read_manifest(path.parent) for path in (root / name).glob(f"*/{MANIFEST}")]
+    found = list((root / name).glob(f"*/{MANIFEST}"))
     if not found:
         return None
-    newest = max(found, key=lambda manifest: (manifest.created_at, manifest.fingerprint))
-    return DatasetRef(name, str(dataset_folder(root, name, newest.fingerprint)), newest.fingerprint)
+    newest = max(found, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
+    manifest = read_manifest(newest.parent)
+    return DatasetRef(name, str(newest.parent), manifest.fingerprint)
 
 
 def config_json(config: Any) -> str:

@@ -16,8 +16,9 @@ class EngineConfig:
 
     kind: Literal["deepspeed", "plain"] = "deepspeed"
     """`plain` is a bare PyTorch loop on one process, for trying things."""
-    zero_stage: Literal[0, 1, 2, 3] = 1
-    """What DeepSpeed shares among processes: 1 optimiser state, 2 gradients too, 3 weights too."""
+    zero_stage: Literal[0, 1, 2] = 1
+    """What DeepSpeed shares among processes: 1 optimiser state, 2 gradients too. Stage 3 would share the weights, which
+    are saved part by part; it is refused until it is tested on GPUs."""
     num_workers: int = 1
     """Processes, one per GPU where there are GPUs."""
     gradient_accumulation: int = 1
@@ -26,6 +27,8 @@ class EngineConfig:
     """Optimiser steps between checkpoints; the last step is always saved."""
 
     def __post_init__(self) -> None:
+        if self.kind == "plain" and self.num_workers > 1:
+            raise ConfigError(f"engine.kind is 'plain' with {self.num_workers} workers; it has one, use 'deepspeed'")
         for name in ("num_workers", "gradient_accumulation", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"engine.{name} is {getattr(self, name)}, must be at least 1")

@@ -85,7 +85,13 @@ def init_distributed() -> tuple[int, int]:
     cuda = torch.cuda.is_available()
     if not dist.is_initialized():
         if cuda:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+            if local_rank >= torch.cuda.device_count():
+                raise BackendError(
+                    f"engine.num_workers asks for a GPU number {local_rank}, this machine has {torch.cuda.device_count()}; "
+                    "use at most as many workers as GPUs"
+                )
+            torch.cuda.set_device(local_rank)
         backend = "nccl" if cuda else "gloo"
         if "RANK" in os.environ:
             dist.init_process_group(backend)
@@ -128,7 +134,7 @@ def deepspeed_config(config: EngineConfig, micro_batch: int) -> dict[str, Any]:
 
 
 class DeepSpeedEngine:
-    """DeepSpeed's ZeRO 0 to 3 over any number of processes."""
+    """DeepSpeed's ZeRO 0 to 2 over any number of processes."""
 
     def __init__(
         self, student: nn.Module, optimizer: torch.optim.Optimizer, config: EngineConfig, micro_batch: int

@@ -16,7 +16,6 @@ def main(arguments: list[str]) -> int:
     die_with_parent()
     import torch
 
-    from skeletonllm.errors import SkeletonLLMError
     from skeletonllm.log import set_up_logging
     from skeletonllm.plain import from_plain
     from skeletonllm.train.config import RunConfig
@@ -30,7 +29,7 @@ def main(arguments: list[str]) -> int:
         run = from_plain(RunConfig, json.loads((folder / RUN).read_text()), str(folder / RUN))
         corpus = json.loads((folder / CORPUS).read_text()) if (folder / CORPUS).exists() else []
         run_stage(run, folder, corpus)
-    except SkeletonLLMError as error:
+    except Exception as error:  # whatever it is, the launcher says it in one sentence; the log has the traceback
         (folder / "error.txt").write_text(f"{type(error).__name__}: {error}\n")
         raise
     return 0

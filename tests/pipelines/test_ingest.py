@@ -82,9 +82,11 @@ def test_too_many_damaged_files_are_an_error_and_publish_nothing(recordings, tmp
 
 @pytest.mark.parametrize("make", [lambda folder: None, lambda folder: (folder / "notes.txt").write_text("hello")])
 def test_a_folder_without_recordings_is_an_error_that_names_the_known_formats(tmp_path, make):
-    make(tmp_path)
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    make(folder)
     with pytest.raises(DataError, match="no recording in a known format below it; known are ntu, nwucla"):
-        ingest.run(tmp_path, tmp_path / "data")
+        ingest.run(folder, tmp_path / "data")
     with pytest.raises(DataError, match="not a folder"):
         ingest.run(tmp_path / "none", tmp_path / "data")
 
@@ -94,3 +96,27 @@ def test_two_recordings_of_one_name_in_different_folders_are_two_clips(recording
     shutil.copy(some_file(recordings), recordings / "more")
     ids = ShardReader(ingest.run(recordings, tmp_path / "data")).rows_by_id
     assert {some_file(recordings).stem, f"more/{some_file(recordings).stem}"} <= set(ids)
+
+
+def test_one_bad_clip_of_a_file_costs_no_other_clip(sample, tmp_path):
+    shutil.copytree(sample / "pyskl", tmp_path / "recordings")
+    names = tmp_path / "recordings" / "actions.txt"
+    names.write_text("".join(f"{action}\n" for action in ACTIONS[:-1]))
+    (tmp_path / "recordings" / "labels.csv").unlink()
+    reader = ShardReader(ingest.run(tmp_path / "recordings", tmp_path / "data"))
+    (rejected,) = reader.rejected()
+    assert len(reader) == len(ACTIONS) - 1
+    assert rejected["place"].startswith("P001-")
+    assert "actions.txt has 13 names" in rejected["reason"]
+
+
+def test_one_id_in_two_shards_is_an_error(sample, recordings, tmp_path):
+    twin = some_file(recordings).with_suffix(".bvh")
+    shutil.copy(sorted((sample / "bvh").glob("*.bvh"))[0], twin)
+    with pytest.raises(DataError, match=f"1 clip ids belong to several recordings, for example '{twin.stem}'"):
+        ingest.run(recordings, tmp_path / "data", ingest.IngestConfig(files_per_shard=1))
+
+
+def test_a_work_folder_inside_the_recordings_is_refused(recordings):
+    with pytest.raises(DataError, match="lies inside the recordings"):
+        ingest.run(recordings, recordings / "skeletonllm-work" / "data")
