@@ -4,6 +4,7 @@ import fcntl
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,11 +19,12 @@ from skeletonllm.plain import from_plain, to_plain, write_whole
 from skeletonllm.shards.manifest import CheckpointRef
 from skeletonllm.train.config import RunConfig
 from skeletonllm.train.loop import read_metrics
-from skeletonllm.train.worker import CORPUS, RUN, die_with_parent
+from skeletonllm.train.worker import CORPUS, ERROR, RUN, die_with_parent
 
 logger = logging.getLogger(__name__)
 
 _DONE = "done.json"
+_ERROR_LINE = re.compile(r"(\[rank\d+\]: )?[\w.]*(Error|Exception): ")
 _POLL_S = 0.5
 _GRACE_S = 10.0
 
@@ -51,7 +53,7 @@ def launch(run: RunConfig, root: Path, corpus: list[str] | None = None) -> Check
     with _only_launcher(folder):
         write_whole(folder / RUN, json.dumps(to_plain(run), indent=2) + "\n")
         write_whole(folder / CORPUS, json.dumps(corpus or []))
-        (folder / "error.txt").unlink(missing_ok=True)
+        (folder / ERROR).unlink(missing_ok=True)
         started = time.monotonic()
         _run_workers(run, folder)
         last = max(folder.glob("checkpoints/step_*"))
@@ -173,13 +175,16 @@ def _end(workers: subprocess.Popen[bytes]) -> None:
 
 
 def _failure(run: RunConfig, folder: Path, code: int) -> SkeletonLLMError:
-    said = folder / "error.txt"
+    said = folder / ERROR
     if said.exists():
         return SkeletonLLMError(f"stage {run.stage.name}: {said.read_text().strip()} (log: {folder}/log.txt)")
-    tail = (folder / "log.txt").read_text(errors="replace").strip().splitlines()[-5:]
+    lines = (folder / "log.txt").read_text(errors="replace").splitlines()
+    # What torchrun adds says only that a worker failed.
+    telling = [line for line in lines if _ERROR_LINE.match(line) and "ChildFailedError" not in line]
+    why = telling[-1] if telling else "killed, perhaps for want of memory"
     return SkeletonLLMError(
-        f"stage {run.stage.name}: the workers ended with code {code}; the last lines of {folder}/log.txt are:\n"
-        + "\n".join(tail)
+        f"stage {run.stage.name}: the workers ended with code {code} ({why}); see {folder}/log.txt, then run the same "
+        "command again: it goes on from the last checkpoint"
     )
 
 

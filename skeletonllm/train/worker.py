@@ -1,5 +1,6 @@
 """What each training process runs: `python -m skeletonllm.train.worker RUN_FOLDER`, started by torchrun."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 RUN = "run.json"
 CORPUS = "corpus.json"
+ERROR = "error.txt"
 
 
 def main(arguments: list[str]) -> int:
@@ -30,7 +32,8 @@ def main(arguments: list[str]) -> int:
         corpus = json.loads((folder / CORPUS).read_text()) if (folder / CORPUS).exists() else []
         run_stage(run, folder, corpus)
     except Exception as error:  # whatever it is, the launcher says it in one sentence; the log has the traceback
-        (folder / "error.txt").write_text(f"{type(error).__name__}: {error}\n")
+        with contextlib.suppress(OSError):  # the disk may be full
+            (folder / ERROR).write_text(f"{type(error).__name__}: {error}\n")
         raise
     return 0
 

@@ -1,8 +1,10 @@
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -106,6 +108,22 @@ def test_a_worker_s_error_is_told_with_its_log_and_leaves_no_checkpoint(run, tmp
     assert find_checkpoint(tmp_path, "warmup") is None
 
 
+@pytest.mark.slow
+def test_a_killed_worker_is_one_clear_error_and_leaves_a_checkpoint_to_go_on_from(run, tmp_path):
+    def kill_a_worker() -> None:
+        wait_for(lambda: list(tmp_path.glob("warmup/*/checkpoints/step_000002")))
+        os.kill(trainers_of(os.getpid())[-1], signal.SIGKILL)  # torchrun is the first
+
+    longer = replace(run, stage=replace(run.stage, max_steps=400, epochs=200.0))
+    killer = threading.Thread(target=kill_a_worker)
+    killer.start()
+    with pytest.raises(SkeletonLLMError, match=r"stage warmup: the workers ended with code .*killed.*; see .*log\.txt"):
+        launch(longer, tmp_path, list(ACTIONS))
+    killer.join()
+    assert not trainers_of(os.getpid())
+    assert checkpoints.newest(next(tmp_path.glob("warmup/*/checkpoints"))) is not None
+
+
 def test_a_second_launcher_of_one_stage_is_refused(run, tmp_path):
     import fcntl
 
@@ -152,6 +170,16 @@ def children_of(pid: int) -> list[int]:
     for one in found:
         found += [child for child, parent in parents.items() if parent == one]
     return found[1:]
+
+
+def trainers_of(pid: int) -> list[int]:
+    """torchrun and its workers below a process, in the order in which they were started."""
+    found = []
+    for child in children_of(pid):
+        with contextlib.suppress(OSError):
+            if b"skeletonllm.train.worker" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
+                found.append(child)
+    return found
 
 
 def is_alive(pid: int) -> bool:
