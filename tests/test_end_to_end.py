@@ -128,15 +128,17 @@ def test_a_second_run_does_nothing_again(finished, sample, environment):
 def test_a_run_that_is_killed_at_random_moments_ends_in_the_same_bytes(finished, sample, environment, tmp_path):
     workdir = tmp_path / "work"
     waits = [random.uniform(5, 45) for _ in range(3)]
+    num_killed = 0
     print("killed after", [f"{wait:.1f} s" for wait in waits])
     for wait_s in waits:
         run = subprocess.Popen(
             command(sample, workdir), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
         )
         time.sleep(wait_s)
-        assert run.poll() is None
+        num_killed += run.poll() is None  # a fast machine may be done before the last of them
         run.kill()
         run.wait()
+    assert num_killed
     finish(sample, workdir, environment)
     undisturbed, killed = data_sets(finished[0]), data_sets(workdir)
     assert killed.keys() == undisturbed.keys()

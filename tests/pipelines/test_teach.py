@@ -103,7 +103,9 @@ def test_a_teacher_that_refuses_is_one_error_and_the_next_run_goes_on(tmp_path, 
         server(fake.url)
         with pytest.raises(TeacherError, match=r"refused with status 401 .* check OPENAI_API_KEY"):
             build(tmp_path, clips)
-        assert not list((tmp_path / "chains").rglob("manifest.json"))
+    assert not list((tmp_path / "chains").rglob("manifest.json"))
+    with FakeTeacher(answer=written) as fake:
+        server(fake.url)
         assert len(build(tmp_path, clips)) == 2
 
 
