@@ -88,7 +88,6 @@ def run(
         command=f"recipe {recipe.name}, held out {choices.hold_out}, "
         f"never trained on {', '.join(cross_format) or 'nothing'}, seed {seed}",
         systems=tuple(systems),
-        p_value=None,
         comparison=_comparison(answers, "test"),
         comparison_cross=_comparison(answers, "cross_format"),
         candidates=candidates,

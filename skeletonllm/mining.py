@@ -2,13 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from skeletonllm.errors import ConfigError, DataError
-from skeletonllm.plain import from_plain, to_plain
 
 
 @dataclass(frozen=True)
@@ -30,19 +28,6 @@ class ConfusablePair:
     score: float
     count: int
     evidence: str = "student"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return to_plain(self)
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> "ConfusablePair":
-        """The pair of plain values that `to_dict` made.
-
-        Raises:
-            ConfigError: a key or value is not one of a pair.
-        """
-        return from_plain(cls, plain, "confusable pair")
 
 
 def mine_pairs(

@@ -1,7 +1,6 @@
 """Numbers that say how good a student is, each with its interval. Numpy only."""
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -125,11 +124,6 @@ def balanced_accuracy(matrix: Int64[np.ndarray, "candidates candidates"]) -> flo
     """Mean recall of the actions that have clips: every action counts the same, however many clips it has."""
     known = recalls(matrix)[matrix.sum(1) > 0]
     return float(known.mean()) if known.size else 0.0
-
-
-def majority_share(actions: Sequence[str]) -> float:
-    """What always giving the most frequent answer would reach."""
-    return max(Counter(actions).values()) / len(actions) if actions else 0.0
 
 
 def mcnemar_p(right_one: Sequence[bool], right_two: Sequence[bool]) -> float:

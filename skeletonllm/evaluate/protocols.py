@@ -3,10 +3,9 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Literal
 
 from skeletonllm.errors import ConfigError
-from skeletonllm.plain import from_plain, to_plain
 from skeletonllm.skeleton.clip import Source
 
 Split = Literal["train", "test", "cross_format"]
@@ -57,19 +56,6 @@ class Protocol:
         if source.dataset in self.cross_format or source.format in self.cross_format:
             return "cross_format"
         return "test" if getattr(source, self.field) in self.test else "train"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return to_plain(self)
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> "Protocol":
-        """The protocol of plain values that `to_dict` made.
-
-        Raises:
-            ConfigError: a key or value is not one of a protocol.
-        """
-        return from_plain(cls, plain, "protocol")
 
 
 def parse_rule(text: str) -> Rule:

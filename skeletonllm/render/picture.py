@@ -40,35 +40,6 @@ def save_picture(frames: Float[Tensor, "frames 3 height width"], path: Path, fps
     _write(data, path)
 
 
-def contact_sheet(rows: Sequence[tuple[str, Float[Tensor, "_ 3 _ _"]]], path: Path, background: int = 24) -> None:
-    """Write clips one below the other as one PNG, each a strip of its frames under its title.
-
-    Args:
-        rows: title and frames of each; sizes and numbers of frames may differ.
-        path: ends in `.png`.
-        background: grey of the titles' bars and of what is not covered, 0 to 255.
-
-    Raises:
-        ConfigError: nothing to show, or another suffix.
-        DataError: the file cannot be written.
-    """
-    from PIL import Image, ImageDraw
-
-    if path.suffix != ".png" or not rows:
-        raise ConfigError(f"{path}: a sheet of {len(rows)} rows; it takes at least one row and a name in .png")
-    strips = [np.concatenate(to_bytes(frames), 1) for _, frames in rows]
-    width, height = max(strip.shape[1] for strip in strips), sum(len(strip) + _TITLE_PX for strip in strips)
-    sheet = Image.new("RGB", (width, height), (background,) * 3)
-    pen, top = ImageDraw.Draw(sheet), 0
-    for (title, _), strip in zip(rows, strips, strict=True):
-        pen.text((4, top + 2), title, fill=(235, 235, 235))
-        sheet.paste(Image.fromarray(strip), (0, top + _TITLE_PX))
-        top += _TITLE_PX + len(strip)
-    file = io.BytesIO()
-    sheet.save(file, "PNG")
-    _write(file.getvalue(), path)
-
-
 def png_frames(frames: Float[Tensor, "frames 3 height width"]) -> list[bytes]:
     """Each frame as a PNG file."""
     return [_png_bytes(pixels) for pixels in to_bytes(frames)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from skeletonllm.errors import ShardError
-from skeletonllm.plain import canonical_json, digest, from_plain, to_plain, write_whole
+from skeletonllm.plain import digest, from_plain, to_plain, write_whole
 
 MANIFEST = "manifest.json"
 _SHORT = 12
@@ -119,8 +119,3 @@ def find_dataset(root: Path, name: str, fingerprint: str | None = None) -> Datas
     newest = max(found, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
     manifest = read_manifest(newest.parent)
     return DatasetRef(name, str(newest.parent), manifest.fingerprint)
-
-
-def config_json(config: Any) -> str:
-    """A configuration as canonical JSON, for a message or a file."""
-    return canonical_json(to_plain(config))

@@ -96,9 +96,3 @@ class ShardReader:
 
     def _some_ids(self) -> list[str]:
         return list(self.rows_by_id)[:3]
-
-
-def unique_values(dataset: DatasetRef, column: str) -> list[str]:
-    """The different values of a text column, sorted; empty ones are left out."""
-    values = ShardReader(dataset).table().column(column).unique().to_pylist()
-    return sorted(value for value in values if value)

@@ -157,5 +157,3 @@ NW_UCLA_NUMBERS = {
     12: "carry",
 }
 NW_UCLA = ActionSet("nwucla", tuple(NW_UCLA_NUMBERS.values()))
-
-ACTION_SETS = {actions.name: actions for actions in (NTU_60, NTU_120, NW_UCLA)}

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from skeletonllm.errors import ConfigError, DataError
 from skeletonllm.mining import ConfusablePair, mine_pairs
+from skeletonllm.plain import from_plain, to_plain
 
 ACTIONS = ("bow", "kick", "sit", "wave")
 
@@ -94,9 +95,9 @@ def test_the_order_of_the_clips_does_not_matter(clips, random):
 
 def test_a_pair_survives_plain_values_and_refuses_strange_ones():
     pair = ConfusablePair("bow", "sit", 0.25, 3)
-    assert ConfusablePair.from_dict(pair.to_dict()) == pair
+    assert from_plain(ConfusablePair, to_plain(pair), "pair") == pair
     with pytest.raises(ConfigError, match="unknown keys"):
-        ConfusablePair.from_dict({**pair.to_dict(), "weight": 1.0})
+        from_plain(ConfusablePair, {**to_plain(pair), "weight": 1.0}, "pair")
 
 
 @pytest.mark.parametrize(

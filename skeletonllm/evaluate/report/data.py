@@ -120,7 +120,6 @@ class ReportData:
         title: of the page.
         command: that made it.
         systems: the learned renderer first, then those it is compared with; at least one.
-        p_value: of the difference between the first two on the same clips.
         candidates: the actions, in the order of the confusion matrix.
         confusion: counts of the first system, true by answer.
         gallery: clips of each format.
@@ -133,7 +132,7 @@ class ReportData:
         rejected: file and reason, of some or all rejected files.
         times: seconds of each step, in their order.
         versions: of the code and its main packages.
-        comparison: of the first two systems on the held-out clips; says more than `p_value`.
+        comparison: of the first two systems on the held-out clips.
         comparison_cross: of the first two systems on the cross-format clips.
         unseen_formats: those of `by_format` that training never saw.
         counts: of the data set's clips.
@@ -146,7 +145,6 @@ class ReportData:
     title: str
     command: str
     systems: tuple[System, ...]
-    p_value: float | None
     candidates: tuple[str, ...]
     confusion: tuple[tuple[int, ...], ...]
     gallery: tuple[Example, ...]

@@ -9,7 +9,6 @@ from skeletonllm.evaluate.metrics import (
     balanced_accuracy,
     compare,
     confusion_matrix,
-    majority_share,
     mcnemar_p,
     recalls,
     wilson_interval,
@@ -97,11 +96,6 @@ def test_balanced_accuracy_counts_every_action_the_same():
     matrix = confusion_matrix(["bow"] * 9 + ["kick"], ["bow"] * 10, ACTIONS)
     assert balanced_accuracy(matrix) == pytest.approx(0.5)
     assert balanced_accuracy(np.zeros((3, 3), np.int64)) == 0.0
-
-
-def test_the_majority_share_is_that_of_the_most_frequent_action():
-    assert majority_share(["bow", "bow", "kick", "wave"]) == 0.5
-    assert majority_share([]) == 0.0
 
 
 # Two-sided binomial test of min(b, c) among b + c at one half (scipy.stats.binomtest).

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from skeletonllm.errors import ConfigError
 from skeletonllm.evaluate.protocols import Protocol, Rule, hold_out, parse_rule
+from skeletonllm.plain import from_plain, to_plain
 from skeletonllm.skeleton.clip import Source
 
 names = st.lists(st.text("abcdefgh", min_size=1, max_size=4), min_size=2, max_size=12, unique=True)
@@ -107,10 +108,10 @@ def test_a_long_list_of_values_is_cut():
 
 def test_a_protocol_survives_plain_values_and_refuses_strange_ones():
     protocol = Protocol("subject", ("P001", "P002"), ("bvh",))
-    assert Protocol.from_dict(protocol.to_dict()) == protocol
+    assert from_plain(Protocol, to_plain(protocol), "protocol") == protocol
     assert protocol.name == "subject=P001,P002, never bvh"
     with pytest.raises(ConfigError, match="unknown keys"):
-        Protocol.from_dict({**protocol.to_dict(), "train": []})
+        from_plain(Protocol, {**to_plain(protocol), "train": []}, "protocol")
     with pytest.raises(ConfigError, match="colour"):
         Protocol("colour", ("red",))
     with pytest.raises(ConfigError, match="no subject tests"):

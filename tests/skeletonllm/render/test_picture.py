@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from skeletonllm.errors import ConfigError, DataError
-from skeletonllm.render.picture import contact_sheet, png_frames, save_picture
+from skeletonllm.render.picture import png_frames, save_picture
 
 
 def ramp(count: int = 5, size: int = 15) -> torch.Tensor:
@@ -33,12 +33,6 @@ def test_an_mp4_has_the_frames_even_where_a_size_is_odd(tmp_path) -> None:
     assert iio.imread(tmp_path / "clip.mp4", plugin="pyav").shape == (5, 16, 16, 3)
 
 
-def test_a_contact_sheet_puts_clips_of_any_length_below_each_other(tmp_path) -> None:
-    contact_sheet([("wave", ramp()), ("kick", ramp(3, 20))], tmp_path / "sheet.png")
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.size == (75, 15 + 20 + 2 * 16)
-
-
 def test_frames_as_png_files_are_png_files() -> None:
     assert all(data.startswith(b"\x89PNG") for data in png_frames(ramp()))
 
@@ -46,8 +40,6 @@ def test_frames_as_png_files_are_png_files() -> None:
 def test_another_suffix_is_refused_before_anything_is_written(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"\.bmp"):
         save_picture(ramp(), tmp_path / "clip.bmp")
-    with pytest.raises(ConfigError, match="0 rows"):
-        contact_sheet([], tmp_path / "sheet.png")
     assert not list(tmp_path.iterdir())
 
 

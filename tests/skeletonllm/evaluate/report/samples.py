@@ -77,7 +77,6 @@ def make_report(**changes):
         "title": "SkeletonLLM: quickstart",
         "command": "skeletonllm quickstart",
         "systems": (learned, fixed),
-        "p_value": 0.5,
         "candidates": ACTIONS,
         "confusion": learned.confusion,
         "gallery": (make_example(), make_example(format="bvh", clip_id="bvh/c1")),

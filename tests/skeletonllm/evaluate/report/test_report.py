@@ -113,7 +113,7 @@ def test_a_style_cannot_be_broken_out_of():
     [
         {"systems": (make_system(cross_format=None, by_persons={}, confusion=(), chain_label=None),)},
         {"systems": (make_system(), make_system("other", by_format={}, by_persons={}, confusion=()))},
-        {"comparison": None, "p_value": None},
+        {"comparison": None},
         {"gallery": (make_example(learned=b"", fixed=b"", captions=(), format="", clip_id=""),)},
         {"chains": (make_chain(steps=(), reasons=()),), "chain_rate": (0, 0), "step_counts": {}},
         {"candidates": (), "confusion": (), "systems": (make_system(confusion=()),)},
