@@ -89,7 +89,7 @@ def process_shard(work: Files) -> ShardOutput:
 
     folder = Path(work.folder)
     labels = load_labels(folder)
-    clips: dict[str, Clip] = {}
+    clips: list[Clip] = []
     rejected = []
     for file in work.files:
         path = folder / file
@@ -98,15 +98,20 @@ def process_shard(work: Files) -> ShardOutput:
         except (DataError, OSError) as error:
             rejected.append(_refused(file, "", error, folder))
             continue
+        ids: set[str] = set()
         for found in read_clips:
             try:
                 clip = _placed(labels.apply(found, path), Path(file), path, sha256)
-                if clip.clip_id in clips:
-                    raise DataError(f"{file}: clip id {clip.clip_id!r} occurs twice; rename one of the recordings")
-                clips[clip.clip_id] = clip
+                if clip.clip_id in ids:
+                    raise DataError(
+                        f"{file}: clip id {clip.clip_id!r} occurs twice in the file; rename one of the clips"
+                    )
             except DataError as error:
                 rejected.append(_refused(file, found.clip_id, error, folder))
-    return ShardOutput(clips_to_table(list(clips.values())), tuple(rejected), _statistics(list(clips.values())))
+                continue
+            ids.add(clip.clip_id)
+            clips.append(clip)
+    return ShardOutput(clips_to_table(clips), tuple(rejected), _statistics(clips))
 
 
 def _labels_without_clips(folder: Path, shards: Sequence[Path], rejected: Sequence[Path]) -> list[Rejected]:

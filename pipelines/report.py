@@ -1,7 +1,6 @@
 """Predictions, chains and checkpoints -> report.html. Draws the pictures and asks the student for its words."""
 
 import json
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -37,8 +36,6 @@ from skeletonllm.shards.reader import ShardReader
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.train.loop import read_metrics
 from skeletonllm.train.stage import METRICS
-
-logger = logging.getLogger(__name__)
 
 _PER_FORMAT = 3
 _PICTURE_PX = 160
@@ -91,7 +88,6 @@ def run(
         comparison=_comparison(answers, "test"),
         comparison_cross=_comparison(answers, "cross_format"),
         candidates=candidates,
-        confusion=systems[0].confusion,
         gallery=tuple(_gallery(answers, students, reader)),
         chains=tuple(_shown(row) for row in _spread(chain_rows, _CHAINS_SHOWN)),
         chain_rate=(
@@ -111,8 +107,7 @@ def run(
         times=_times(clips, made_from, checkpoints, predictions),
         versions=tuple((name, package_version(name)) for name in _PACKAGES),
         fingerprints=tuple(
-            (ref.name if name in made_from else name, ref.fingerprint)
-            for name, ref in {"clips": clips, **made_from, **checkpoints}.items()
+            (name, ref.fingerprint) for name, ref in {"clips": clips, **made_from, **checkpoints}.items()
         ),
         seed=seed,
         note=_note(recipe),

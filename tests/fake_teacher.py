@@ -1,12 +1,16 @@
 """A fake teacher: a real HTTP server that speaks the chat-completions protocol and does what a script says."""
 
 import json
+import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from pipelines.teacher.kinematic import write_chain
+from skeletonllm.skeleton.clip import Clip
 
 CHAIN = {
     "summary": "One hand goes up.",
@@ -26,6 +30,14 @@ CHAIN = {
 }
 
 Body = dict[str, Any]
+
+
+def kinematic_answer(clips: Sequence[Clip], body: Body, **changes: object) -> str:
+    """What a teacher answers who looks closely: the kinematic one's chain for the clip of the request."""
+    data = json.loads(re.findall(r"<data>(.*)</data>", body["messages"][1]["content"][0]["text"])[0])
+    clip = next(clip for clip in clips if clip.clip_id == data["clip"])
+    plain = write_chain(clip, data["label"]).to_dict()
+    return json.dumps({**{key: plain[key] for key in ("summary", "steps", "answer")}, **changes})
 
 
 class FakeTeacher:

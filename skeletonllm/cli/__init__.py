@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _VERBS,
             prog="skeletonllm",
             description="Any human-skeleton recording, seen by a multimodal LLM through a differentiable renderer. "
-            "Start with `skeletonllm quickstart`; `skeletonllm VERB --help` explains a verb.",
+            "Start with `skeletonllm quickstart`; `skeletonllm VERB --help` explains a verb; `--debug` with any verb shows "
+            "where an error came from.",
             args=given,
         )
     except SkeletonLLMError as error:

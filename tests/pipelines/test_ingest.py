@@ -110,11 +110,12 @@ def test_one_bad_clip_of_a_file_costs_no_other_clip(sample, tmp_path):
     assert "actions.txt has 13 names" in rejected["reason"]
 
 
-def test_one_id_in_two_shards_is_an_error(sample, recordings, tmp_path):
+@pytest.mark.parametrize("files_per_shard", [1, 128])
+def test_one_id_of_two_files_is_an_error_in_whatever_shards_they_are(sample, recordings, tmp_path, files_per_shard):
     twin = some_file(recordings).with_suffix(".bvh")
     shutil.copy(sorted((sample / "bvh").glob("*.bvh"))[0], twin)
     with pytest.raises(DataError, match=f"1 clip ids belong to several recordings, for example '{twin.stem}'"):
-        ingest.run(recordings, tmp_path / "data", ingest.IngestConfig(files_per_shard=1))
+        ingest.run(recordings, tmp_path / "data", ingest.IngestConfig(files_per_shard=files_per_shard))
 
 
 def test_a_work_folder_inside_the_recordings_is_refused(recordings):

@@ -1,20 +1,19 @@
-import json
-import re
+import functools
 
 import pytest
 
 from pipelines import teach
-from pipelines.teacher.kinematic import write_chain
 from skeletonllm.errors import TeacherError
 from skeletonllm.evaluate.protocols import Protocol
 from skeletonllm.plain import to_plain
 from skeletonllm.shards.manifest import CheckpointRef
 from skeletonllm.shards.reader import ShardReader
-from tests.fake_teacher import Body, FakeTeacher
+from tests.fake_teacher import FakeTeacher, kinematic_answer
 from tests.makers import performed_clips, write_clips
 from tests.students import tiny_student
 
 CLIPS = performed_clips()
+written = functools.partial(kinematic_answer, CLIPS)
 ACTIONS = ("kick", "wave")
 PROTOCOL = to_plain(Protocol("subject", ("P002",)))
 
@@ -41,14 +40,6 @@ def server(monkeypatch):
 def build(root, clips, checkpoint=None, **options) -> ShardReader:
     config = teach.configure(ACTIONS, PROTOCOL, **options)
     return ShardReader(teach.run(clips, checkpoint, config, root, root / "replies.sqlite"))
-
-
-def written(body: Body) -> str:
-    """The kinematic teacher's chain for the clip of the request."""
-    data = json.loads(re.findall(r"<data>(.*)</data>", body["messages"][1]["content"][0]["text"])[0])
-    clip = next(clip for clip in CLIPS if clip.clip_id == data["clip"])
-    plain = write_chain(clip, data["label"]).to_dict()
-    return json.dumps({key: plain[key] for key in ("summary", "steps", "answer")})
 
 
 def test_without_a_server_the_offline_teacher_writes_chains_of_the_training_clips(tmp_path, clips):

@@ -95,7 +95,7 @@ def _check(data: ReportData) -> None:
     if not data.systems:
         raise ConfigError("report: no system; there must be at least the one with the learned renderer")
     size = len(data.candidates)
-    for name, matrix in (("report", data.confusion), *((system.name, system.confusion) for system in data.systems)):
+    for name, matrix in ((system.name, system.confusion) for system in data.systems):
         if matrix and [len(row) for row in matrix] != [size] * size:
             raise ConfigError(
                 f"report: the confusion matrix of {name} has {len(matrix)} rows of {len(matrix[0])}, "
@@ -108,7 +108,7 @@ def _values(data: ReportData, style: str) -> dict[str, Any]:
     shown = charts.fitting(data.gallery, _PICTURES_BYTES)
     formats = list(dict.fromkeys(example.format for example in shown))
     size = len(data.candidates)
-    confusion = data.confusion or ((0,) * size,) * size
+    confusion = data.systems[0].confusion or ((0,) * size,) * size
     matrix = np.array(confusion, np.int64).reshape(size, size)
     totals = matrix.sum(1)
     return {
@@ -119,7 +119,7 @@ def _values(data: ReportData, style: str) -> dict[str, Any]:
         "rows": charts.confusion_rows(data.candidates, confusion),
         "dense": size > _DENSE,
         "cell_rem": min(0.95, max(0.62, _MATRIX_REM / max(1, size))),
-        "confusions": charts.top_confusions(data.candidates, data.confusion),
+        "confusions": charts.top_confusions(data.candidates, data.systems[0].confusion),
         "bars": charts.recall_bars(data),
         "balanced": balanced_accuracy(matrix),
         "majority": float(totals.max() / totals.sum()) if totals.sum() else 0.0,

@@ -130,8 +130,7 @@ def top_confusions(candidates: Sequence[str], counts: Sequence[Sequence[int]], l
 
 def recall_bars(data: ReportData) -> list[tuple[str, int, list[float | None]]]:
     """Action, its clips, and the recall of each system that has a confusion matrix; the hardest action first."""
-    matrices = [data.confusion, *(system.confusion for system in data.systems[1:])]
-    known = [np.array(matrix, np.int64) for matrix in matrices if matrix]
+    known = [np.array(system.confusion, np.int64) for system in data.systems if system.confusion]
     if not known:
         return []
     rates = [recalls(matrix).tolist() for matrix in known]

@@ -121,7 +121,6 @@ class ReportData:
         command: that made it.
         systems: the learned renderer first, then those it is compared with; at least one.
         candidates: the actions, in the order of the confusion matrix.
-        confusion: counts of the first system, true by answer.
         gallery: clips of each format.
         chains: a few of the teacher's.
         chain_rate: accepted and all chains.
@@ -146,7 +145,6 @@ class ReportData:
     command: str
     systems: tuple[System, ...]
     candidates: tuple[str, ...]
-    confusion: tuple[tuple[int, ...], ...]
     gallery: tuple[Example, ...]
     chains: tuple[ShownChain, ...]
     chain_rate: tuple[int, int]

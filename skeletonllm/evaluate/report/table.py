@@ -61,4 +61,4 @@ def spoken_time(seconds: float) -> str:
 
 
 def _cells(found: Accuracy) -> tuple[str, str, str]:
-    return f"{found.value:.1%}", f"{found.low:.1%} to {found.high:.1%}", f"{found.times_chance:.1f}"
+    return f"{found.value:.1%}", f"{100 * found.low:.1f}–{found.high:.1%}", f"{found.times_chance:.1f}"

@@ -1,23 +1,14 @@
-import json
-import re
+import functools
 
 from pipelines.settings import Settings
 from pipelines.teacher.ask import ask_for_chains
-from pipelines.teacher.kinematic import write_chain
 from skeletonllm.errors import ChainError
 from skeletonllm.reasoning.chain import ReasoningChain
 from skeletonllm.skeleton.performers import perform
-from tests.fake_teacher import Body, FakeTeacher
+from tests.fake_teacher import Body, FakeTeacher, kinematic_answer
 
 CLIPS = [perform(action, 0, 0, 0, fps=30.0) for action in ("wave", "kick", "bow")]
-
-
-def written(body: Body, **changes: object) -> str:
-    """What a teacher answers who looks closely: the kinematic one's chain for the clip of the request."""
-    data = json.loads(re.findall(r"<data>(.*)</data>", body["messages"][1]["content"][0]["text"])[0])
-    clip = next(clip for clip in CLIPS if clip.clip_id == data["clip"])
-    plain = write_chain(clip, data["label"]).to_dict()
-    return json.dumps({**{key: plain[key] for key in ("summary", "steps", "answer")}, **changes})
+written = functools.partial(kinematic_answer, CLIPS)
 
 
 def ask(fake: FakeTeacher, store) -> list[ReasoningChain | ChainError]:

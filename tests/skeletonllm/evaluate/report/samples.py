@@ -78,7 +78,6 @@ def make_report(**changes):
         "command": "skeletonllm quickstart",
         "systems": (learned, fixed),
         "candidates": ACTIONS,
-        "confusion": learned.confusion,
         "gallery": (make_example(), make_example(format="bvh", clip_id="bvh/c1")),
         "chains": (make_chain(),),
         "chain_rate": (9, 10),

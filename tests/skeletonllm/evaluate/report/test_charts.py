@@ -95,7 +95,7 @@ def test_the_most_frequent_mistake_comes_first_and_right_answers_are_none():
 
 def test_the_hardest_action_comes_first_and_actions_without_clips_are_left_out():
     matrix = ((4, 0, 0), (1, 1, 0), (0, 0, 0))
-    bars = recall_bars(make_report(confusion=matrix, systems=(make_system(), make_system("other", confusion=()))))
+    bars = recall_bars(make_report(systems=(make_system(confusion=matrix), make_system("other", confusion=()))))
     assert bars == [("kick", 2, [0.5]), ("bow", 4, [1.0])]
 
 

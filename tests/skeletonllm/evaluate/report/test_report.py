@@ -116,15 +116,14 @@ def test_a_style_cannot_be_broken_out_of():
         {"comparison": None},
         {"gallery": (make_example(learned=b"", fixed=b"", captions=(), format="", clip_id=""),)},
         {"chains": (make_chain(steps=(), reasons=()),), "chain_rate": (0, 0), "step_counts": {}},
-        {"candidates": (), "confusion": (), "systems": (make_system(confusion=()),)},
-        {"confusion": ((0, 0, 0),) * 3},
+        {"candidates": (), "systems": (make_system(confusion=()),)},
+        {"systems": (make_system(confusion=((0, 0, 0),) * 3),)},
         {"times": (("nothing", 0.0),), "seed": None, "versions": ()},
         {"gallery": (), "chains": (), "curves": (), "times": (), "data": (), "counts": (), "rejected": ()},
-        {"confusion": (), "systems": (make_system(),)},
+        {"systems": (make_system(confusion=()), make_system("other"))},
         {
             "candidates": tuple(f"a{n}" for n in range(30)),
-            "confusion": ((1,) * 30,) * 30,
-            "systems": (make_system(confusion=()),),
+            "systems": (make_system(confusion=((1,) * 30,) * 30),),
         },
     ],
 )
@@ -140,7 +139,7 @@ def test_a_report_without_systems_is_refused():
 
 def test_a_matrix_that_is_not_of_the_candidates_is_refused():
     with pytest.raises(ConfigError, match="learned renderer has 3 rows of 3, must have 2 of 2"):
-        render_page(make_report(candidates=("bow", "kick"), confusion=((1, 0), (0, 1))))
+        render_page(make_report(candidates=("bow", "kick"), systems=(make_system(),)))
 
 
 def test_too_many_pictures_are_left_out_and_counted():
