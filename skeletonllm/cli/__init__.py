@@ -1,5 +1,6 @@
 """The command `skeletonllm`. Verbs import what they need when they run, so that `--help` is quick."""
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"skeletonllm: {error}", file=sys.stderr)
         return _USER_MISTAKE
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:  # a file that is not there, no permission, a full disk
         if debug:
             raise

@@ -16,15 +16,21 @@ def sample_data(folder: _FolderArgument = Path("sample-data"), performers: int =
         performers: how many people take part.
         seed: of every random choice.
     """
-    from skeletonllm.log import progress, set_up_logging
-    from skeletonllm.skeleton.simulate import write_sample_data
+    from skeletonllm.log import set_up_logging
 
     set_up_logging()
-    with progress("sample data", 1) as tick:
-        count = write_sample_data(
-            folder, num_performers=performers, seed=seed, progress=lambda done, total: tick(done / max(total, 1))
+    print(f"{simulate(folder, performers, seed)} clips in {folder}")
+
+
+def simulate(folder: Path, performers: int = 16, seed: int = 0) -> int:
+    """Write the sample data, with progress; how many clips they are."""
+    from skeletonllm.log import progress
+    from skeletonllm.skeleton.simulate import write_sample_data
+
+    with progress("sample data", 100, "%") as tick:
+        return write_sample_data(
+            folder, performers, seed=seed, progress=lambda done, total: tick(100 * done // max(total, 1))
         )
-    print(f"{count} clips in {folder}")
 
 
 def ingest(

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from skeletonllm.cli.data import simulate
+
 _WORKDIR = Path("skeletonllm-work")
 
 
@@ -32,14 +34,10 @@ def quickstart(
     _quiet()
     from flows.retrain import retrain
     from skeletonllm.evaluate.report import summary_table_of
-    from skeletonllm.log import progress
 
     if data is None:
-        from skeletonllm.skeleton.simulate import write_sample_data
-
         data, cross_format = workdir / "sample-data", cross_format or ("bvh",)
-        with progress("sample data", 100, "%") as tick:
-            write_sample_data(data, progress=lambda done, total: tick(100 * done // max(total, 1)))
+        simulate(data)
     report = retrain(
         source=str(data),
         workdir=str(workdir),

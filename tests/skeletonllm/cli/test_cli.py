@@ -1,3 +1,4 @@
+import subprocess
 import sys
 
 import pytest
@@ -75,3 +76,10 @@ def test_env_and_dry_run_print_and_do_nothing(tmp_path, monkeypatch, capsys):
     assert main(["train", "internvl3-8b", "--dry-run"]) == 0
     assert '"OpenGVLab/InternVL3-8B-hf"' in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_who_has_seen_enough_is_no_mistake():
+    command = f"{sys.executable} -m skeletonllm train internvl3-8b --dry-run | head -1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
