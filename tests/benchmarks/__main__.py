@@ -19,8 +19,11 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.ingest import Files, process_shard
+from pipelines.teacher.kinematic import write_chain
 from skeletonllm.model.student import SkeletonLLM
+from skeletonllm.reasoning.facts import measure_facts
 from skeletonllm.reasoning.prompts import mqa_prompt
+from skeletonllm.reasoning.verify import verify_chain
 from skeletonllm.recipes import quickstart
 from skeletonllm.render import build_renderer
 from skeletonllm.render.config import RenderConfig
@@ -69,6 +72,22 @@ def ingesting(folder: Path, runs: int) -> Iterator[Row]:
         files = tuple(str(path.relative_to(folder)) for path in find_files(folder / name)[:40])
         work = partial(process_shard, Files(str(folder), files))
         yield rate("ingest", name, "clips/s", work().table.num_rows, timed(work, runs))
+
+
+def reasoning(clips: list[Clip], runs: int) -> Iterator[Row]:
+    """Facts of a clip, and the offline teacher's chain with its verdicts."""
+    some = clips[:16]
+
+    def facts() -> None:
+        for clip in some:
+            measure_facts(clip)
+
+    def chains() -> None:
+        for clip in some:
+            verify_chain(write_chain(clip, clip.action or "wave"), clip)
+
+    yield rate("reasoning", "facts measured", "clips/s", len(some), timed(facts, runs))
+    yield rate("reasoning", "chains written and checked", "clips/s", len(some), timed(chains, runs))
 
 
 def rendering(clips: list[Clip], runs: int) -> Iterator[Row]:
@@ -160,7 +179,7 @@ def main() -> None:
         root = Path(folder)
         write_sample_data(root, num_performers=2)
         clips = [clip for name in ("ntu", "nwucla") for path in find_files(root / name)[:20] for clip in read(path)]
-        for part in (ingesting(root, runs), *(work(clips, runs) for work in (rendering, training, ranking))):
+        for part in (ingesting(root, runs), *(work(clips, runs) for work in (reasoning, rendering, training, ranking))):
             for row in part:
                 rows.append(row)
                 Console(stderr=True).print(f"{row.group}: {row.what}", style="dim")
