@@ -50,7 +50,7 @@ def run(
     Raises:
         DataError: no recording is found, or too many are damaged.
     """
-    from skeletonllm.skeleton.formats import FORMATS, find_files
+    from skeletonllm.skeleton.formats import find_recordings, formats
     from skeletonllm.skeleton.labels import load_labels
 
     config, folder = config or IngestConfig(), folder.resolve()
@@ -61,9 +61,9 @@ def run(
             f"{root}: lies inside the recordings ({folder}), so what is made would be read as recordings; choose a "
             "--workdir outside"
         )
-    files = [str(path.relative_to(folder)) for path in find_files(folder)]
+    files = [str(path.relative_to(folder)) for path in find_recordings(folder)]
     if not files:
-        raise DataError(f"{folder}: no recording in a known format below it; known are {', '.join(FORMATS)}")
+        raise DataError(f"{folder}: no recording in a known format below it; known are {', '.join(formats())}")
     load_labels(folder)  # a damaged label file is one error here, not one per shard
     step = config.files_per_shard
     shards = [Files(str(folder), tuple(files[start : start + step])) for start in range(0, len(files), step)]

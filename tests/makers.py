@@ -12,7 +12,8 @@ from skeletonllm.shards.schema import clips_to_table
 from skeletonllm.shards.writer import describe_shard, shard_name, write_shard
 from skeletonllm.skeleton.clip import Clip, Source
 from skeletonllm.skeleton.performers import perform
-from skeletonllm.skeleton.topology import BODY_PARTS, TOPOLOGIES, Topology
+from skeletonllm.skeleton.topologies import TOPOLOGIES
+from skeletonllm.skeleton.topology import BODY_PARTS, Topology
 
 
 def make_clip(

@@ -12,9 +12,20 @@ from skeletonllm.plain import canonical_json, digest
 from skeletonllm.skeleton.clip import Clip, Source
 from skeletonllm.skeleton.topology import Topology
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _TOPOLOGIES = b"topologies"
-_SOURCE_FIELDS = ("dataset", "format", "subject", "camera", "setup", "repetition", "file", "sha256")
+_SOURCE_FIELDS = (
+    "dataset",
+    "format",
+    "subject",
+    "camera",
+    "setup",
+    "repetition",
+    "file",
+    "sha256",
+    "fps_from",
+    "space",
+)
 
 CLIPS = pa.schema(
     [

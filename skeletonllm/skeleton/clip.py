@@ -12,7 +12,20 @@ from skeletonllm.skeleton.topology import Topology
 
 @dataclass(frozen=True)
 class Source:
-    """Where a clip comes from: what protocols split on and what lineage needs. Unknown fields are empty."""
+    """Where a clip comes from: what protocols split on and what lineage needs. Unknown fields are empty.
+
+    Args:
+        dataset: its name.
+        format: a name of `skeletonllm.skeleton.formats`.
+        subject: who moves.
+        camera: which camera or sensor.
+        setup: how the cameras stood.
+        repetition: which of several takes.
+        file: below the folder that was read.
+        sha256: of the file's bytes.
+        fps_from: who says how many frames a second has: `file`, `format` (its convention) or `declared` (the user).
+        space: the file's own unit and axes, and how they are known, such as "cm, +y up (by the body's size)".
+    """
 
     dataset: str = ""
     format: str = ""
@@ -22,6 +35,8 @@ class Source:
     repetition: str = ""
     file: str = ""
     sha256: str = ""
+    fps_from: str = ""
+    space: str = ""
 
 
 @dataclass(frozen=True)

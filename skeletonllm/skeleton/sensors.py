@@ -7,7 +7,8 @@ import numpy as np
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.figure import FIGURE, JOINT
 from skeletonllm.skeleton.kinematics import rotate_y
-from skeletonllm.skeleton.topology import TOPOLOGIES, Topology
+from skeletonllm.skeleton.topologies import TOPOLOGIES
+from skeletonllm.skeleton.topology import Topology
 
 IMAGE_PX = (1080, 1920)  # height, width
 _FOCAL_PX = 1050.0

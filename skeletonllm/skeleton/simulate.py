@@ -25,7 +25,7 @@ from skeletonllm.skeleton.performers import (
     perform,
     performer_name,
 )
-from skeletonllm.skeleton.topology import TOPOLOGIES
+from skeletonllm.skeleton.topologies import TOPOLOGIES
 
 __all__ = ["ACTIONS", "CONFUSABLE", "FORMATS_WRITTEN", "TWO_PERSONS", "perform", "write_sample_data"]
 

@@ -40,16 +40,17 @@ _STAND_INS = {
 # First match wins, so the special words stand before the general ones ("forearm" before "ear" and "arm").
 _PART_WORDS = (
     ("elbow", ("elbow", "forearm", "lowerarm")),
+    ("neck", ("necknose",)),
     ("face", ("face", "nose", "eye", "ear", "mouth")),
     ("head", ("head",)),
     ("neck", ("neck",)),
     ("wrist", ("wrist",)),
+    ("foot", ("foot", "toe", "heel")),
     ("hand", ("hand", "finger", "thumb", "index", "pinky", "middle", "ring", "palm")),
     ("chest", ("spineshoulder", "shouldercenter", "chest", "thorax", "spine3", "torsohead")),
     ("shoulder", ("shoulder", "clavicle", "collar", "upperarm", "arm")),
     ("pelvis", ("pelvis", "hips", "spinebase", "hipcenter", "root", "midhip", "waist")),
     ("spine", ("spine", "lowerback", "belly", "abdomen", "torso", "ab")),
-    ("foot", ("foot", "toe", "heel")),
     ("ankle", ("ankle",)),
     ("hip", ("upleg", "upperleg", "thigh", "hip")),
     ("knee", ("knee", "lowerleg", "leg", "shin", "calf", "tibia")),
@@ -193,53 +194,3 @@ def _mirror_pairs(joint_names: tuple[str, ...]) -> tuple[tuple[int, int], ...]:
     left = {key(n): j for j, n in enumerate(joint_names) if side_of(n) == "left"}
     right = {key(n): j for j, n in enumerate(joint_names) if side_of(n) == "right"}
     return tuple((left[k], right[k]) for k in left if k in right)
-
-
-def _tree(name: str, joints: str, dims: int = 3) -> Topology:
-    """A topology from `joint<parent` words; facts of the formats, checked against real files."""
-    pairs = [word.split("<") for word in joints.split()]
-    names = tuple(joint for joint, _ in pairs)
-    parents = tuple(-1 if parent == "-" else names.index(parent) for _, parent in pairs)
-    return Topology.from_names(name, names, parents, dims)
-
-
-TOPOLOGIES = {
-    topology.name: topology
-    for topology in (
-        # Hand tips and thumbs hang on the hand, as in anatomy; the usual NTU graph hangs the tip on the thumb.
-        _tree(
-            "kinect_v2_25",
-            """spine_base<- spine_mid<spine_base neck<spine_shoulder head<neck
-            shoulder_left<spine_shoulder elbow_left<shoulder_left wrist_left<elbow_left hand_left<wrist_left
-            shoulder_right<spine_shoulder elbow_right<shoulder_right wrist_right<elbow_right hand_right<wrist_right
-            hip_left<spine_base knee_left<hip_left ankle_left<knee_left foot_left<ankle_left
-            hip_right<spine_base knee_right<hip_right ankle_right<knee_right foot_right<ankle_right
-            spine_shoulder<spine_mid hand_tip_left<hand_left thumb_left<hand_left
-            hand_tip_right<hand_right thumb_right<hand_right""",
-        ),
-        _tree(
-            "kinect_v1_20",
-            """hip_center<- spine<hip_center shoulder_center<spine head<shoulder_center
-            shoulder_left<shoulder_center elbow_left<shoulder_left wrist_left<elbow_left hand_left<wrist_left
-            shoulder_right<shoulder_center elbow_right<shoulder_right wrist_right<elbow_right hand_right<wrist_right
-            hip_left<hip_center knee_left<hip_left ankle_left<knee_left foot_left<ankle_left
-            hip_right<hip_center knee_right<hip_right ankle_right<knee_right foot_right<ankle_right""",
-        ),
-        _tree(
-            "coco_17",
-            """nose<- left_eye<nose right_eye<nose left_ear<left_eye right_ear<right_eye
-            left_shoulder<nose right_shoulder<nose left_elbow<left_shoulder right_elbow<right_shoulder
-            left_wrist<left_elbow right_wrist<right_elbow left_hip<left_shoulder right_hip<right_shoulder
-            left_knee<left_hip right_knee<right_hip left_ankle<left_knee right_ankle<right_knee""",
-            dims=2,
-        ),
-        _tree(
-            "smpl_22",
-            """pelvis<- left_hip<pelvis right_hip<pelvis spine1<pelvis left_knee<left_hip right_knee<right_hip
-            spine2<spine1 left_ankle<left_knee right_ankle<right_knee spine3<spine2 left_foot<left_ankle
-            right_foot<right_ankle neck<spine3 left_collar<spine3 right_collar<spine3 head<neck
-            left_shoulder<left_collar right_shoulder<right_collar left_elbow<left_shoulder
-            right_elbow<right_shoulder left_wrist<left_elbow right_wrist<right_elbow""",
-        ),
-    )
-}

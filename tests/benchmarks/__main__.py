@@ -28,7 +28,7 @@ from skeletonllm.recipes import quickstart
 from skeletonllm.render import build_renderer
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import find_files, read
+from skeletonllm.skeleton.formats import find_recordings, read
 from skeletonllm.skeleton.simulate import ACTIONS, FORMATS_WRITTEN, write_sample_data
 from skeletonllm.train.config import EngineConfig
 from skeletonllm.train.engine import make_engine, parameter_groups
@@ -69,7 +69,7 @@ def duration(group: str, what: str, seconds: list[float], unit: str = "s") -> Ro
 def ingesting(folder: Path, runs: int) -> Iterator[Row]:
     """Files to rows of a shard, one process."""
     for name in FORMATS_WRITTEN:
-        files = tuple(str(path.relative_to(folder)) for path in find_files(folder / name)[:40])
+        files = tuple(str(path.relative_to(folder)) for path in find_recordings(folder / name)[:40])
         work = partial(process_shard, Files(str(folder), files))
         yield rate("ingest", name, "clips/s", work().table.num_rows, timed(work, runs))
 
@@ -178,7 +178,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         write_sample_data(root, num_performers=2)
-        clips = [clip for name in ("ntu", "nwucla") for path in find_files(root / name)[:20] for clip in read(path)]
+        clips = [
+            clip for name in ("ntu", "nwucla") for path in find_recordings(root / name)[:20] for clip in read(path)
+        ]
         for part in (ingesting(root, runs), *(work(clips, runs) for work in (reasoning, rendering, training, ranking))):
             for row in part:
                 rows.append(row)

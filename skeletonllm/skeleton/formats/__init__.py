@@ -1,78 +1,193 @@
-"""Source formats: each turns its files into clips in the project's space. Only they know axes, units, joint order.
+"""Source formats: each turns its recordings into clips in the project's space. Only they know axes, units, joint order.
 
-One file per format; `FORMATS` is all of them. A format is found by content, the suffix is only a hint.
+One file per format. A format is found by content, the suffix is only a hint. A recording is a file, or a folder where a
+format has one file per frame.
 """
 
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
 
-from skeletonllm.errors import FormatError
+from skeletonllm.errors import ConfigError, FormatError
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.formats import bvh, humanml3d, ntu, nwucla, pyskl
-from skeletonllm.skeleton.formats.common import HEAD_BYTES, Format
+from skeletonllm.skeleton.formats.common import HEAD_BYTES, Declared, Format, problem
 
-__all__ = ["FORMATS", "Format", "detect", "find_files", "holds_recordings", "read"]
+__all__ = [
+    "Declared",
+    "Format",
+    "detect",
+    "files_of",
+    "find_recordings",
+    "formats",
+    "holds_recordings",
+    "read",
+]
 
-FORMATS: dict[str, Format] = {module.FORMAT.name: module.FORMAT for module in (ntu, nwucla, pyskl, humanml3d, bvh)}
-_SUFFIXES = frozenset(suffix for format in FORMATS.values() for suffix in format.suffixes)
-_TELLING_SUFFIXES = frozenset((".skeleton", ".bvh"))
+# Where two would say yes to a file, the earlier one is asked first.
+_OWN = (
+    ntu.FORMAT,
+    nwucla.FORMAT,
+    pyskl.FORMAT,
+    humanml3d.FORMAT,
+    bvh.FORMAT,
+)
+_ENTRY_POINTS = "skeletonllm.formats"
+# Nothing else has these: a damaged file must be reported, not skipped.
+_TELLING_SUFFIXES = frozenset((".skeleton", ".bvh", ".c3d"))
+_NOTHING = Declared()
 
 
-def _sniff(path: Path) -> Format | None:
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    return next((format for format in FORMATS.values() if format.sniff(path, head)), None)
+@functools.cache
+def formats() -> dict[str, Format]:
+    """All formats by name: those of installed packages (entry points `skeletonllm.formats`), then our own.
+
+    Raises:
+        ConfigError: a package's format cannot be loaded, or is none.
+    """
+    found: dict[str, Format] = {}
+    for point in entry_points(group=_ENTRY_POINTS):
+        try:
+            added = point.load()
+        except Exception as error:  # whatever a stranger's module raises
+            raise ConfigError(
+                f"format {point.name} ({point.value}): cannot be loaded ({error}); mend or remove it"
+            ) from error
+        if not isinstance(added, Format):
+            raise ConfigError(f"format {point.name} ({point.value}): is a {type(added).__name__}, must be a Format")
+        found[added.name] = added
+    return {**found, **{format.name: format for format in _OWN if format.name not in found}}
 
 
 def detect(path: Path) -> Format:
-    """The format of a file, by its content.
+    """The format of a recording, by its content.
 
     Raises:
         FormatError: no known format begins like this.
         OSError: the file cannot be read.
     """
-    found = _sniff(path)
+    found = _sniff_folder(path) if path.is_dir() else _sniff(path)
     if found is None:
-        with path.open("rb") as file:
-            head = file.read(24)
-        known = "; ".join(f"{format.name} ({', '.join(format.suffixes)})" for format in FORMATS.values())
-        what = f"a file that begins with {head!r}" if head else "an empty file"
+        known = "; ".join(f"{format.name} ({', '.join(format.suffixes)})" for format in formats().values())
         raise FormatError(
-            f"{path}: found {what}, expected one of the known formats: {known}; convert it to one of them"
+            f"{path}: found {_looks(path)}, expected one of the known formats: {known}; convert it to one of them, or "
+            "say which it is with --format"
         )
     return found
 
 
-def read(path: Path, format: str | None = None) -> list[Clip]:
-    """All clips of a file, in the project's space.
+def read(path: Path | str, format: str | None = None, declared: Declared = _NOTHING) -> list[Clip]:
+    """All clips of a recording, or of all recordings below a folder, in the project's space.
 
     Args:
-        path: the recording.
-        format: a name of `FORMATS`; by default the content decides.
+        path: the recording, or a folder of recordings.
+        format: a name of `formats()`; by default the content decides.
+        declared: what the file does not say: topology, fps, unit, up axis.
 
     Raises:
         FormatError: the file is damaged, or of no known format.
+        ConfigError: something is declared that the format says itself.
     """
-    if format is not None and format not in FORMATS:
-        raise FormatError(f"{path}: format {format!r} is unknown; known are {', '.join(FORMATS)}")
-    chosen = FORMATS[format] if format is not None else detect(path)
-    return chosen.read(path)
+    path = Path(path)
+    if format is not None and format not in formats():
+        raise FormatError(f"{path}: format {format!r} is unknown; known are {', '.join(formats())}")
+    if path.is_dir() and (format is None or not formats()[format].is_folder) and _sniff_folder(path) is None:
+        recordings = find_recordings(path)
+        if not recordings:
+            raise FormatError(f"{path}: no recording in a known format below it; known are {', '.join(formats())}")
+        return [clip for recording in recordings for clip in read(recording, format, declared)]
+    chosen = formats()[format] if format is not None else detect(path)
+    _check_declared(path, chosen, declared)
+    clips = chosen.read(path, declared)
+    return clips if declared.fps is None else [_at_rate(clip, declared.fps) for clip in clips]
 
 
-def find_files(folder: Path) -> list[Path]:
+def find_recordings(folder: Path) -> list[Path]:
     """The recordings below a folder, sorted; side files (labels, captions, feature arrays) are not among them.
 
     A file counts if its content is of a known format, or if its suffix is one that nothing else has: a damaged
     `.skeleton` must be reported, not skipped. Hidden files and folders are left out.
     """
-    return [path for path in sorted(folder.rglob("*")) if _is_recording(path, folder)]
+    return sorted(_recordings(folder))
+
+
+def files_of(recording: Path) -> list[Path]:
+    """All files that make up a recording, its labels and captions too, sorted."""
+    format = detect(recording)
+    own = [path for path in recording.iterdir() if path.is_file()] if recording.is_dir() else [recording]
+    return sorted({*own, *format.beside(recording)})
 
 
 def holds_recordings(folder: Path) -> bool:
     """Whether a recording lies directly in a folder."""
-    return any(_is_recording(path, folder) for path in sorted(folder.iterdir()))
+    return any(
+        _sniff_folder(path) is not None if path.is_dir() else _is_recording(path)
+        for path in sorted(folder.iterdir())
+        if not path.name.startswith(".")
+    )
 
 
-def _is_recording(path: Path, root: Path) -> bool:
-    if path.suffix not in _SUFFIXES or any(part.startswith(".") for part in path.relative_to(root).parts):
+def _recordings(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            if _sniff_folder(path) is not None:
+                yield path
+            else:
+                yield from _recordings(path)
+        elif _is_recording(path):
+            yield path
+
+
+def _is_recording(path: Path) -> bool:
+    if path.suffix.lower() not in _suffixes() or not path.is_file():
         return False
-    return path.is_file() and (path.suffix in _TELLING_SUFFIXES or _sniff(path) is not None)
+    return path.suffix.lower() in _TELLING_SUFFIXES or _sniff(path) is not None
+
+
+@functools.cache
+def _suffixes() -> frozenset[str]:
+    return frozenset(suffix for format in formats().values() if not format.is_folder for suffix in format.suffixes)
+
+
+def _sniff(path: Path) -> Format | None:
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    return next((format for format in formats().values() if not format.is_folder and format.sniff(path, head)), None)
+
+
+def _sniff_folder(folder: Path) -> Format | None:
+    """The format of which the folder is one recording: its first file says so."""
+    kinds = [format for format in formats().values() if format.is_folder]
+    suffixes = {suffix for format in kinds for suffix in format.suffixes}
+    first = min((path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file()), default=None)
+    if first is None:
+        return None
+    with first.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    return next(
+        (format for format in kinds if first.suffix.lower() in format.suffixes and format.sniff(first, head)), None
+    )
+
+
+def _looks(path: Path) -> str:
+    if path.is_dir():
+        return "a folder that is no recording"
+    with path.open("rb") as file:
+        head = file.read(24)
+    return f"a file that begins with {head!r}" if head else "an empty file"
+
+
+def _check_declared(path: Path, format: Format, declared: Declared) -> None:
+    for name in ("topology", "unit", "up"):
+        if getattr(declared, name) is not None and name not in format.takes:
+            raise ConfigError(f"{path}: {format.name} files say their {name} themselves; leave --{name} out")
+    if declared.fps is not None and not 0 < declared.fps <= 10_000:
+        raise problem(path, "", f"--fps {declared.fps}", "frames per second, more than 0")
+
+
+def _at_rate(clip: Clip, fps: float) -> Clip:
+    return replace(clip, fps=float(fps), source=replace(clip.source, fps_from="declared"))

@@ -17,18 +17,15 @@ import numpy as np
 
 from skeletonllm.errors import DataError
 from skeletonllm.skeleton.clip import Clip, Source
-from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Format, brief, problem, read_text
+from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Declared, Format, brief, problem, read_text
 from skeletonllm.skeleton.kinematics import body_size_m
 from skeletonllm.skeleton.rotations import about, matrices, quaternions
+from skeletonllm.skeleton.spaces import fit_unit, metres_per
 from skeletonllm.skeleton.topology import Topology
 
 if TYPE_CHECKING:
     from bvhio.lib.bvh import BvhJoint
 
-# Metres per unit that files are known to use: metres, centimetres, CMU's (1/0.45 inch), inches, millimetres.
-_UNITS_M = (1.0, 0.01, 0.0254 / 0.45, 0.0254, 0.001)
-_BODY_M = (0.9, 2.0)  # neck to ankle of people, children included
-_USUAL_BODY_M = 1.35
 _MAX_FPS = 1000.0
 
 
@@ -45,7 +42,7 @@ def sniff(path: Path, head: bytes) -> bool:
     return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"HIERARCHY")
 
 
-def read(path: Path) -> list[Clip]:
+def read(path: Path, declared: Declared) -> list[Clip]:
     """The clip of one file: a topology from the joints' names, world rotations kept, metres by the body's size.
 
     Raises:
@@ -66,16 +63,19 @@ def read(path: Path) -> list[Clip]:
         ) from error
     places = positions[None, :, kept].astype(np.float32)
     seen = np.ones(places.shape[:3], np.float32)
-    clip = Clip(path.stem, topology, places, seen, 1 / frame_s, source=Source(format="bvh"))
+    clip = Clip(path.stem, topology, places, seen, 1 / frame_s)
+    unit_m, unit = (metres_per(declared.unit), declared.unit) if declared.unit else fit_unit(body_size_m(clip))
+    how = "declared" if declared.unit else "by the body's size"
+    source = Source(format="bvh", fps_from="file", space=f"{unit}, +y up ({how})")
     return [
         Clip(
             clip.clip_id,
             topology,
-            (places * _metres_per_unit(clip)).astype(np.float32),
+            (places * unit_m).astype(np.float32),
             seen,
             clip.fps,
             rotations=quaternions(turns[:, kept])[None],
-            source=clip.source,
+            source=source,
         )
     ]
 
@@ -190,17 +190,6 @@ def _without_static_root(joints: list[_Joint], positions: np.ndarray) -> tuple[l
     return moved, list(range(1, len(joints)))
 
 
-def _metres_per_unit(clip: Clip) -> float:
-    """The known unit in which the body has the most human size; one that makes it exactly usual if none does."""
-    size = body_size_m(clip)
-    if size <= 0:
-        return 0.01
-    fits = [unit for unit in _UNITS_M if _BODY_M[0] <= size * unit <= _BODY_M[1]]
-    if not fits:
-        return _USUAL_BODY_M / size
-    return min(fits, key=lambda unit: abs(np.log(size * unit / _USUAL_BODY_M)))
-
-
 def write(clip: Clip, path: Path, units_per_m: float = 100.0) -> None:
     """The first person of a clip with rotations, in centimetres by default, Euler order ZXY.
 
@@ -270,4 +259,4 @@ def _euler_zxy(turns: np.ndarray) -> np.ndarray:
     return np.degrees(np.stack((z, x, y), axis=-1))
 
 
-FORMAT = Format("bvh", (".bvh",), "BVH motion capture", sniff, read)
+FORMAT = Format("bvh", (".bvh",), "BVH motion capture", sniff, read, takes=frozenset({"unit"}))

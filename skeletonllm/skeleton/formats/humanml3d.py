@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from skeletonllm.skeleton.clip import Clip, Source, mask_unseen
-from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Format, brief, problem
-from skeletonllm.skeleton.topology import TOPOLOGIES
+from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Declared, Format, brief, problem
+from skeletonllm.skeleton.topologies import TOPOLOGIES
 
 FPS = 20.0
 _TOPOLOGY = TOPOLOGIES["smpl_22"]
@@ -23,7 +23,7 @@ def sniff(path: Path, head: bytes) -> bool:
     return head.startswith(_MAGIC) and any(f", {joints}, 3)".encode() in head[:256] for joints in (22, _FULL_JOINTS))
 
 
-def read(path: Path) -> list[Clip]:
+def read(path: Path, declared: Declared) -> list[Clip]:
     """The clip of one file with its captions. Never unpickles.
 
     Raises:
@@ -43,7 +43,9 @@ def read(path: Path) -> list[Clip]:
             confidence,
             FPS,
             captions=read_captions(path),
-            source=Source(format="humanml3d", setup="mirrored" if mirrored else ""),
+            source=Source(
+                format="humanml3d", setup="mirrored" if mirrored else "", fps_from="format", space="m, +y up"
+            ),
         )
     ]
 

@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float64
 
 from skeletonllm.skeleton.clip import Clip, Source, mask_unseen
-from skeletonllm.skeleton.formats.common import Format, brief, problem, read_text
-from skeletonllm.skeleton.topology import TOPOLOGIES
+from skeletonllm.skeleton.formats.common import Declared, Format, brief, problem, read_text
+from skeletonllm.skeleton.topologies import TOPOLOGIES
 
 FPS = 30.0
 MAX_PERSONS = 2
@@ -49,10 +49,12 @@ def source_of(name: str) -> Source:
     """Setup, camera, performer and repetition from a file name of the data set; empty where it has another name."""
     match = _NAME.search(name)
     if match is None:
-        return Source(format="ntu")
+        return Source(format="ntu", fps_from="format", space="m, +y up")
     setup, camera, performer, repetition, _ = match.groups()
     return Source(
         format="ntu",
+        fps_from="format",
+        space="m, +y up",
         subject=f"P{performer}",
         camera=str(int(camera)),
         setup=str(int(setup)),
@@ -70,7 +72,7 @@ def sniff(path: Path, head: bytes) -> bool:
     return len(lines) == 3 and len(lines[2].split()) == _BODY_NUMBERS
 
 
-def read(path: Path) -> list[Clip]:
+def read(path: Path, declared: Declared) -> list[Clip]:
     """The clip of one file: at most two persons, the one who moves most first.
 
     Kinect's frame is kept: right-handed, metres, +y up. Tracking state 0, 1, 2 gives confidence 0, 0.5, 1.

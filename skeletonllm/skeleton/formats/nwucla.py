@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from skeletonllm.skeleton.clip import Clip, Source, mask_unseen
-from skeletonllm.skeleton.formats.common import Format, brief, problem, read_text
-from skeletonllm.skeleton.topology import TOPOLOGIES
+from skeletonllm.skeleton.formats.common import Declared, Format, brief, problem, read_text
+from skeletonllm.skeleton.topologies import TOPOLOGIES
 
 FPS = 30.0
+_ANY = Source(format="nwucla", fps_from="format", space="m, +y up")
 _TOPOLOGY = TOPOLOGIES["kinect_v1_20"]
 _NAME = re.compile(r"a(\d{2})_s(\d{2})_e(\d{2})_v(\d{2})")
 
@@ -28,9 +29,16 @@ def source_of(name: str) -> Source:
     """Subject, repetition and camera (view) from a file name; empty where it has another name."""
     match = _NAME.search(name)
     if match is None:
-        return Source(format="nwucla")
+        return _ANY
     _, subject, repetition, view = match.groups()
-    return Source(format="nwucla", subject=f"S{subject}", camera=str(int(view)), repetition=str(int(repetition)))
+    return Source(
+        format="nwucla",
+        fps_from="format",
+        space="m, +y up",
+        subject=f"S{subject}",
+        camera=str(int(view)),
+        repetition=str(int(repetition)),
+    )
 
 
 def sniff(path: Path, head: bytes) -> bool:
@@ -38,7 +46,7 @@ def sniff(path: Path, head: bytes) -> bool:
     return head.lstrip()[:1] == b"{" and b'"skeletons"' in head
 
 
-def read(path: Path) -> list[Clip]:
+def read(path: Path, declared: Declared) -> list[Clip]:
     """The clip of one file. Kinect's frame is kept: right-handed, metres, +y up.
 
     Raises:

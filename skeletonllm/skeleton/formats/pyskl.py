@@ -16,9 +16,9 @@ import numpy as np
 from skeletonllm.errors import DataError
 from skeletonllm.skeleton.clip import Clip, Source, drop_empty_persons, mask_unseen
 from skeletonllm.skeleton.formats import ntu, nwucla
-from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Format, brief, problem, read_bytes
+from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Declared, Format, brief, problem, read_bytes
 from skeletonllm.skeleton.kinematics import CANONICAL_SIZE_M, body_size_m
-from skeletonllm.skeleton.topology import TOPOLOGIES
+from skeletonllm.skeleton.topologies import TOPOLOGIES
 
 FPS = 30.0
 _MAX_DEFAULT_PERSONS = 2
@@ -106,7 +106,7 @@ def load_pickle(path: Path) -> object:
         raise problem(path, f"offset {stream.tell()}", f"a damaged pickle ({brief(str(error))})", "a pickle") from error
 
 
-def read(path: Path) -> list[Clip]:
+def read(path: Path, declared: Declared) -> list[Clip]:
     """All clips of one file; their actions are `label N`, because the file has no names.
 
     Pixels become metres with one scale per clip, such that the body has the canonical size; x right, y up, z 0.
@@ -144,7 +144,7 @@ def _clip(path: Path, number: int, annotation: object) -> Clip:
     except DataError as error:
         raise problem(path, where, "nobody in any frame", "at least one person", "leave the clip out") from error
     points, confidence = points[persons], confidence[persons]
-    source, label = _source(name), annotation.get("label")
+    source, label = _source(name, keypoints.shape[3] == 2), annotation.get("label")
     # A number is all that the file says; `labels` gives it a name where `actions.txt` has one.
     action = f"label {int(label)}" if isinstance(label, int | np.integer) else None
     if keypoints.shape[2] == 25:
@@ -189,10 +189,10 @@ def _to_metres(points: np.ndarray, confidence: np.ndarray, size: tuple[float, fl
     return (moved * scale).astype(np.float32)
 
 
-def _source(name: str) -> Source:
+def _source(name: str, pixels: bool) -> Source:
     """Subject, camera and so on where the clip is called as in NTU or NW-UCLA."""
     known = ntu.source_of(name) if ntu.action_number(name) else nwucla.source_of(name)
-    return replace(known, format="pyskl")
+    return replace(known, format="pyskl", fps_from="format", space="px, -y up" if pixels else "m, +y up")
 
 
 def write(

@@ -12,7 +12,7 @@ from skeletonllm.reasoning.verify import verify_chain
 from skeletonllm.skeleton import sensors
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.performers import CONFUSABLE, perform
-from skeletonllm.skeleton.topology import TOPOLOGIES
+from skeletonllm.skeleton.topologies import TOPOLOGIES
 from tests.makers import make_clip
 from tests.skeletonllm.reasoning.movements import performances, standing
 

@@ -7,7 +7,7 @@ import numpy as np
 from skeletonllm.skeleton import sensors
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.performers import perform
-from skeletonllm.skeleton.topology import TOPOLOGIES
+from skeletonllm.skeleton.topologies import TOPOLOGIES
 
 NUM_FRAMES = 60
 

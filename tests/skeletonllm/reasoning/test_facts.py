@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from skeletonllm.reasoning.facts import find_swings, measure_facts, merge_sides, turning_points
 from skeletonllm.skeleton.kinematics import rotate_y
 from skeletonllm.skeleton.performers import perform
-from skeletonllm.skeleton.topology import TOPOLOGIES
+from skeletonllm.skeleton.topologies import TOPOLOGIES
 from tests.makers import make_clip, random_topology
 from tests.skeletonllm.reasoning.movements import ramp, standing, with_move
 

@@ -7,7 +7,7 @@ import numpy as np
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.kinematics import rotate_y
 from skeletonllm.skeleton.simulate import perform
-from skeletonllm.skeleton.topology import TOPOLOGIES
+from skeletonllm.skeleton.topologies import TOPOLOGIES
 
 _T_POSE = {
     "hip_center": (0, 1.0, 0),

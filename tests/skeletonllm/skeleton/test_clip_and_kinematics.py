@@ -11,7 +11,8 @@ from skeletonllm.errors import DataError
 from skeletonllm.skeleton.clip import mask_unseen
 from skeletonllm.skeleton.kinematics import CANONICAL_SIZE_M, body_size_m, canonicalise, fill_unseen, rotate_y
 from skeletonllm.skeleton.performers import perform
-from skeletonllm.skeleton.topology import TOPOLOGIES, Topology, part_of, side_of
+from skeletonllm.skeleton.topologies import TOPOLOGIES
+from skeletonllm.skeleton.topology import Topology, part_of, side_of
 from tests.makers import make_clip
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import detect, find_files, read
+from skeletonllm.skeleton.formats import detect, find_recordings, read
 from skeletonllm.skeleton.kinematics import body_size_m, canonicalise, point
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
@@ -24,7 +24,7 @@ FOLDERS = {
 
 
 def some(folder: str, count: int = 8) -> list[Path]:
-    files = find_files(DATA / folder) if (DATA / folder).is_dir() else []
+    files = find_recordings(DATA / folder) if (DATA / folder).is_dir() else []
     if not files:
         pytest.skip(f"no recordings in {DATA / folder}")
     return files[:: max(1, len(files) // count)][:count]

@@ -10,11 +10,11 @@ import pytest
 
 from skeletonllm.errors import ConfigError
 from skeletonllm.skeleton import sensors
-from skeletonllm.skeleton.formats import bvh, find_files, humanml3d, ntu, nwucla, pyskl, read
+from skeletonllm.skeleton.formats import bvh, find_recordings, humanml3d, ntu, nwucla, pyskl, read
 from skeletonllm.skeleton.kinematics import canonicalise, point
 from skeletonllm.skeleton.labels import load_labels
 from skeletonllm.skeleton.simulate import ACTIONS, FORMATS_WRITTEN, TWO_PERSONS, perform, write_sample_data
-from skeletonllm.skeleton.topology import TOPOLOGIES
+from skeletonllm.skeleton.topologies import TOPOLOGIES
 
 POINTS = [(part, side) for part in ("wrist", "elbow", "shoulder", "hip", "knee", "ankle") for side in ("left", "right")]
 
@@ -39,7 +39,7 @@ def in_five_formats(folder: Path, action: str, performer: int, view: sensors.Vie
     bvh.write(sensors.as_mocap(clip), folder / "a.bvh")
     flat = replace(sensors.photograph(clip, view))
     pyskl.write([replace(flat, positions=flat.positions * np.array((1, 1, 0), np.float32))], folder / "a.pkl", [0])
-    back = {path.suffix: canonicalise(read(path)[0]) for path in find_files(folder)}
+    back = {path.suffix: canonicalise(read(path)[0]) for path in find_recordings(folder)}
     return canonicalise(clip), back
 
 
@@ -76,7 +76,7 @@ def test_a_frontal_picture_agrees_in_the_plane(tmp_path, performer):
 def test_every_recording_is_read_with_all_its_labels(sample):
     labels = load_labels(sample)
     ids, count = [], Counter()
-    for path in find_files(sample):
+    for path in find_recordings(sample):
         for found in read(path):
             clip = labels.apply(found, path)
             count[clip.source.format] += 1
@@ -96,7 +96,7 @@ def test_numbers_in_the_files_agree_with_the_table(sample):
     assert len(tables) == 3
     with_table = load_labels(sample)
     without = replace(with_table, tables={})
-    for path in find_files(sample):
+    for path in find_recordings(sample):
         if path.suffix != ".bvh" and path.suffix != ".npy":
             for clip in read(path):
                 assert without.apply(clip, path).action == with_table.apply(clip, path).action
@@ -104,7 +104,7 @@ def test_numbers_in_the_files_agree_with_the_table(sample):
 
 def test_sensors_miss_joints_and_two_persons_are_two_where_the_format_can(sample):
     labels = load_labels(sample)
-    clips = [labels.apply(clip, path) for path in find_files(sample) for clip in read(path)]
+    clips = [labels.apply(clip, path) for path in find_recordings(sample) for clip in read(path)]
     for format in ("ntu", "pyskl"):
         ours = [clip for clip in clips if clip.source.format == format]
         assert any((clip.confidence == 0).any() for clip in ours)
@@ -130,7 +130,7 @@ def test_a_broken_run_goes_on_and_ends_the_same(sample, tmp_path):
 
     with pytest.raises(Killed):
         write_sample_data(tmp_path, num_performers=2, seed=5, progress=kill)
-    kept = next(path for path in find_files(tmp_path))
+    kept = next(path for path in find_recordings(tmp_path))
     before = kept.stat().st_mtime_ns
     (tmp_path / "ntu" / ".half.skeleton.part").write_text("left by a killed process")
     write_sample_data(tmp_path, num_performers=2, seed=5)

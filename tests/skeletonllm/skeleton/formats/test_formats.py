@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skeletonllm.errors import FormatError
-from skeletonllm.skeleton.formats import FORMATS, detect, find_files, humanml3d, ntu, nwucla, pyskl, read
+from skeletonllm.skeleton.formats import detect, find_recordings, formats, humanml3d, ntu, nwucla, pyskl, read
 from tests.makers import make_clip
 from tests.skeletonllm.skeleton.formats.test_bvh import SMALL
 
@@ -36,7 +36,7 @@ def test_an_unknown_file_is_refused_with_the_list_of_formats(tmp_path):
     (tmp_path / "a.skeleton").write_bytes(b"\xff\xd8\xff\xe0 a picture")
     with pytest.raises(FormatError) as error:
         read(tmp_path / "a.skeleton")
-    assert all(name in str(error.value) for name in FORMATS)
+    assert all(name in str(error.value) for name in formats())
     (tmp_path / "empty.bvh").touch()
     with pytest.raises(FormatError, match="an empty file"):
         read(tmp_path / "empty.bvh")
@@ -44,7 +44,7 @@ def test_an_unknown_file_is_refused_with_the_list_of_formats(tmp_path):
         read(tmp_path / "a.skeleton", "mp4")
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", formats())
 def test_a_file_of_another_format_is_one_format_error(one_of_each, name):
     for path in sorted(one_of_each.iterdir()):
         if path.stem != name:
@@ -53,8 +53,8 @@ def test_a_file_of_another_format_is_one_format_error(one_of_each, name):
 
 
 def test_side_files_are_no_recordings(one_of_each):
-    recordings = find_files(one_of_each)
-    assert [path.stem for path in recordings] == sorted(FORMATS)
+    recordings = find_recordings(one_of_each)
+    assert [path.stem for path in recordings] == sorted(formats())
     (one_of_each / "labels.csv").write_text("clip_id\n")
     (one_of_each / "texts").mkdir()
     (one_of_each / "texts" / "000001.txt").write_text("a#a#0.0#0.0\n")
@@ -62,9 +62,9 @@ def test_side_files_are_no_recordings(one_of_each):
     (one_of_each / ".hidden").mkdir()
     (one_of_each / ".hidden" / "a.bvh").write_text(SMALL)
     np.save(one_of_each / "Mean.npy", np.zeros(263, np.float32))
-    assert find_files(one_of_each) == recordings
+    assert find_recordings(one_of_each) == recordings
 
 
 def test_a_damaged_recording_is_found_so_that_it_can_be_reported(tmp_path):
     (tmp_path / "broken.skeleton").write_text("not a recording")
-    assert [path.name for path in find_files(tmp_path)] == ["broken.skeleton"]
+    assert [path.name for path in find_recordings(tmp_path)] == ["broken.skeleton"]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skeletonllm.errors import FormatError
-from skeletonllm.skeleton.formats import humanml3d, read
+from skeletonllm.skeleton.formats import Declared, humanml3d, read
 from tests.makers import make_clip
 
 
@@ -77,7 +77,7 @@ def test_a_header_that_lies_is_refused_before_anything_is_allocated(tmp_path, co
     path = tmp_path / "000001.npy"
     path.write_bytes(content)
     with pytest.raises(FormatError) as error:
-        humanml3d.read(path)
+        humanml3d.read(path, Declared())
     assert says in str(error.value)
 
 
@@ -85,4 +85,4 @@ def test_an_array_of_objects_is_never_unpickled(tmp_path):
     path = tmp_path / "000001.npy"
     np.save(path, np.empty((1, 22, 3), object), allow_pickle=True)
     with pytest.raises(FormatError, match="expected floats"):
-        humanml3d.read(path)
+        humanml3d.read(path, Declared())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skeletonllm.errors import FormatError
-from skeletonllm.skeleton.formats import ntu, read
+from skeletonllm.skeleton.formats import Declared, ntu, read
 from tests.makers import make_clip
 
 
@@ -87,7 +87,7 @@ def test_damage_is_named_with_its_line(tmp_path, damage, says):
     lines = path.read_text().splitlines()
     path.write_text("\n".join(damage(lines)) + "\n")
     with pytest.raises(FormatError) as error:
-        ntu.read(path)
+        ntu.read(path, Declared())
     assert says in str(error.value)
     assert str(path) in str(error.value)
 
