@@ -12,7 +12,22 @@ from pathlib import Path
 
 from skeletonllm.errors import ConfigError, FormatError
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import bvh, humanml3d, ntu, nwucla, pyskl
+from skeletonllm.skeleton.formats import (
+    bvh,
+    cad60,
+    florence3d,
+    humanml3d,
+    kard,
+    keraal,
+    msraction3d,
+    msrc12,
+    ntu,
+    nwucla,
+    pkummd,
+    pyskl,
+    uiprmd,
+    utkinect,
+)
 from skeletonllm.skeleton.formats.common import HEAD_BYTES, Declared, Format, problem
 
 __all__ = [
@@ -33,6 +48,16 @@ _OWN = (
     pyskl.FORMAT,
     humanml3d.FORMAT,
     bvh.FORMAT,
+    nwucla.TEXT_FORMAT,
+    pkummd.FORMAT,
+    utkinect.FORMAT,
+    msrc12.FORMAT,
+    cad60.FORMAT,
+    uiprmd.FORMAT,
+    keraal.FORMAT,
+    msraction3d.FORMAT,
+    kard.FORMAT,
+    florence3d.FORMAT,
 )
 _ENTRY_POINTS = "skeletonllm.formats"
 # Nothing else has these: a damaged file must be reported, not skipped.
