@@ -191,8 +191,9 @@ def build_clip(
     """
     if 0 in positions.shape:
         raise problem(path, where, f"{positions.shape[1]} frames", "at least one", "leave the recording out")
-    with np.errstate(invalid="ignore"):
-        farthest = np.nanmax(np.abs(positions), initial=0, where=np.isfinite(positions))
+    farthest = np.abs(positions).max()
+    if not np.isfinite(farthest):
+        farthest = np.abs(positions[np.isfinite(positions)]).max(initial=0)
     if farthest > _FARTHEST_M:
         raise problem(path, where, f"a joint {farthest:.3g} m from the origin", "a person", "check the unit (--unit)")
     places, seen = mask_unseen(positions.astype(np.float32), confidence)
