@@ -196,7 +196,8 @@ def build_clip(
         farthest = np.abs(positions[np.isfinite(positions)]).max(initial=0)
     if farthest > _FARTHEST_M:
         raise problem(path, where, f"a joint {farthest:.3g} m from the origin", "a person", "check the unit (--unit)")
-    places, seen = mask_unseen(positions.astype(np.float32), confidence)
+    given = None if confidence is None else np.clip(np.nan_to_num(confidence), 0, 1).astype(np.float32)
+    places, seen = mask_unseen(positions.astype(np.float32), given)
     persons = np.flatnonzero((seen > 0).any((1, 2)))
     if not len(persons):
         raise problem(path, where, "no joint of anybody that was seen", "at least one", "leave the recording out")

@@ -77,7 +77,7 @@ def _many(path: Path) -> list[Clip]:
 
 def _clip(path: Path, clip_id: str, rows: np.ndarray, action: int, subject: int, video: int, where: str = "") -> Clip:
     source = Source(
-        format="florence3d", fps_from="format", space="mm, +y up", subject=f"S{subject:02d}", repetition=str(video)
+        format="florence3d", fps_from="format", space="mm, +y up", subject=f"S{subject}", repetition=str(video)
     )
     name = ACTIONS[action - 1] if 1 <= action <= len(ACTIONS) else None
     places = rows[None] * _M_PER_MM

@@ -15,7 +15,7 @@ import numpy as np
 
 from skeletonllm.skeleton.clip import Clip, Source
 from skeletonllm.skeleton.formats.common import Declared, Format, build_clip, problem, read_table
-from skeletonllm.skeleton.formats.kinect import numbers_in_line
+from skeletonllm.skeleton.formats.kinect import numbers_in_line, turns_leaving
 from skeletonllm.skeleton.kinematics import quaternion_product
 from skeletonllm.skeleton.rotations import quaternions
 from skeletonllm.skeleton.spaces import metres_per, upright
@@ -27,23 +27,6 @@ _KINECT, _VICON = TOPOLOGIES["kinect_v2_25"], TOPOLOGIES["keraal_vicon_17"]
 _VALUES = 7
 _ROWS = {_VALUES * topology.num_joints: topology for topology in (_KINECT, _VICON)}
 _NAME = re.compile(r"G?(\d[AB]?)[-_](\w+?)[-_]([A-Z]{3})[-_]([A-Za-z]*\d+)(?:(T\d+)|[-_](\d+))?.*", re.IGNORECASE)
-# The one bone that leaves a joint of the Kinect gives it its turn. Where several leave, the joint keeps its own.
-_TURNS_WITH = {
-    "spine_mid": "spine_shoulder",
-    "neck": "head",
-    **{
-        f"{joint}_{side}": f"{end}_{side}"
-        for side in ("left", "right")
-        for joint, end in {
-            "shoulder": "elbow",
-            "elbow": "wrist",
-            "wrist": "hand",
-            "hip": "knee",
-            "knee": "ankle",
-            "ankle": "foot",
-        }.items()
-    },
-}
 
 
 def sniff(path: Path, head: bytes) -> bool:
@@ -84,7 +67,7 @@ def read(path: Path, declared: Declared) -> list[Clip]:
     places, turns = rows[..., :3], _unit(rows[..., (6, 3, 4, 5)])
     if topology is _KINECT:
         fps, space, fps_from = KINECT_FPS, "m, +y up", "format"
-        turns = turns[:, :, [_KINECT.joint_names.index(_TURNS_WITH.get(name, name)) for name in _KINECT.joint_names]]
+        turns = turns_leaving(turns)
     else:
         if declared.fps is None:
             raise problem(path, "", "no frame rate", "one that is declared", "say it with --fps (it is about 60)")

@@ -15,6 +15,7 @@ import numpy as np
 from skeletonllm.errors import FormatError
 from skeletonllm.skeleton.clip import Clip, Source
 from skeletonllm.skeleton.formats.common import Declared, Format, brief, build_clip, problem, read_bytes, read_text
+from skeletonllm.skeleton.formats.kinect import turns_leaving
 from skeletonllm.skeleton.formats.numbers import parse_numbers
 from skeletonllm.skeleton.topologies import TOPOLOGIES
 
@@ -29,25 +30,6 @@ _BODY_LENGTH = _BODY_NUMBERS + 1 + _NUM_JOINTS * _JOINT_NUMBERS
 _WANTED = (_BODY_NUMBERS + 1 + np.arange(_NUM_JOINTS)[:, None] * _JOINT_NUMBERS + (0, 1, 2, 7, 8, 9, 10, 11)).ravel()
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 _BRIEF_FRAMES = 11
-# The joint at which a bone begins has the orientation that Kinect gives at the joint at which it ends.
-_LEAVING = {
-    "spine_base": "spine_base",
-    "spine_mid": "spine_shoulder",
-    "spine_shoulder": "neck",
-    **{
-        f"{joint}_{side}": f"{end}_{side}"
-        for side in ("left", "right")
-        for joint, end in {
-            "shoulder": "elbow",
-            "elbow": "wrist",
-            "wrist": "hand",
-            "hip": "knee",
-            "knee": "ankle",
-        }.items()
-    },
-}
-_TURNS_OF = [_TOPOLOGY.joint_names.index(joint) for joint in _LEAVING]
-_TURNS_IN = [_TOPOLOGY.joint_names.index(end) for end in _LEAVING.values()]
 _SAME_PERSON_M = 0.7  # farther than this nobody goes while the sensor has lost them for a moment
 
 
@@ -134,8 +116,7 @@ def read(path: Path, declared: Declared) -> list[Clip]:
     states = joints[..., 7]
     if not ((states == 0) | (states == 1) | (states == 2)).all():
         raise problem(path, "", f"tracking states {sorted(set(states.flat))[:5]}", "0, 1 or 2")
-    turns = np.zeros((*states.shape, 4), np.float32)
-    turns[:, :, _TURNS_OF] = joints[:, :, _TURNS_IN, 3:7]
+    turns = turns_leaving(joints[..., 3:7])
     return [
         build_clip(
             path,
