@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from skeletonllm.skeleton.actions import NW_UCLA_NUMBERS
-from skeletonllm.skeleton.clip import Clip, Source, mask_unseen
+from skeletonllm.skeleton.clip import Clip, Source
 from skeletonllm.skeleton.formats.common import Declared, Format, brief, build_clip, problem, read_text
 from skeletonllm.skeleton.formats.kinect import numbers_in_line
 from skeletonllm.skeleton.topologies import TOPOLOGIES
@@ -61,27 +61,26 @@ def read(path: Path, declared: Declared) -> list[Clip]:
     """The clip of one file. Kinect's frame is kept: right-handed, metres, +y up.
 
     Raises:
-        FormatError: not JSON, or not 20 joints of three numbers per frame.
+        FormatError: not JSON, not 20 joints of three numbers per frame, or nobody was seen.
     """
     try:
         content = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise problem(path, "", f"no JSON ({error})", "one JSON object") from error
     skeletons = content.get("skeletons") if isinstance(content, dict) else None
     if not isinstance(skeletons, list) or not skeletons:
         raise problem(path, "key 'skeletons'", brief(skeletons), "a list of frames")
-    positions, confidence = mask_unseen(_frames(path, skeletons)[None])
-    if not confidence.any():
-        raise problem(path, "key 'skeletons'", "zeros only", "positions in metres", "leave the recording out")
-    return [Clip(path.stem, _TOPOLOGY, positions, confidence, FPS, source=source_of(path.stem))]
+    places = _frames(path, skeletons)[None]
+    source, action = source_of(path.stem), NW_UCLA_NUMBERS.get(action_number(path.stem) or 0)
+    return [build_clip(path, path.stem, _TOPOLOGY, places, fps=FPS, source=source, action=action)]
 
 
 def _frames(path: Path, skeletons: list[object]) -> np.ndarray:
     try:
         frames = np.array(skeletons, np.float64)
         if frames.shape[1:] == (20, 3):
-            return frames.astype(np.float32)
-    except (ValueError, TypeError):
+            return frames
+    except (ValueError, TypeError, OverflowError):
         pass
     for number, frame in enumerate(skeletons):
         found = f"{len(frame)} joints" if isinstance(frame, list) else brief(frame)

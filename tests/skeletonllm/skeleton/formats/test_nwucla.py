@@ -23,7 +23,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, frames, seed):
     (back,) = read(path)
     np.testing.assert_allclose(back.positions, clip.positions, rtol=1e-5, atol=1e-6)
     assert (back.source.subject, back.source.camera) == ("S06", "2")
-    assert back.fps == 30
+    assert (back.fps, back.action) == (30, "sit down")
 
 
 def test_a_joint_at_the_origin_was_not_seen(tmp_path):
@@ -45,7 +45,10 @@ def test_a_joint_at_the_origin_was_not_seen(tmp_path):
         (json.dumps({"skeletons": [[[1, 2, 3]] * 19]}), "frame 0: found 19 joints, expected 20"),
         (json.dumps({"skeletons": [[[1, 2, 3]] * 19 + [[1, 2]]]}), "frame 0, joint 19"),
         (json.dumps({"skeletons": [[[1, 2, 3]] * 19 + [[1, 2, "x"]]]}), "frame 0, joint 19"),
-        (json.dumps({"skeletons": [[[0, 0, 0]] * 20]}), "zeros only"),
+        (json.dumps({"skeletons": [[[0, 0, 0]] * 20]}), "no joint of anybody that was seen"),
+        ('{"skeletons": [[[1' + "0" * 5000, "no JSON"),
+        (json.dumps({"skeletons": [[[10**400, 0, 0]] * 20]}), "numbers that do not fit"),
+        (json.dumps({"skeletons": [[[1e300, 0, 0]] * 20]}), "a joint 1e+300 m from the origin"),
         ('{"skeletons": ' + "[" * 20000, "no JSON"),
     ],
 )
