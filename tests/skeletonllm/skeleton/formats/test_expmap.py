@@ -57,7 +57,7 @@ def test_changes_of_the_root_add_up_in_its_own_axes(tmp_path):
     table[1, of_joint("Hips")] = (0, -np.pi / 2, 0)  # then to the left
     (clip,) = read(write(tmp_path / "S1" / "posing_2.txt", table))
     np.testing.assert_allclose(
-        clip.positions[0, :, 0], np.array([(0, 0, 0), (0, 0, 0.1), (0.1, 0, 0.1)]) + (0, 0.897101, 0), atol=1e-6
+        clip.positions[0, :, 0], [(0, 0.897101, 0), (0, 0.897101, 0.1), (0.1, 0.897101, 0.1)], atol=1e-6
     )
 
 
