@@ -39,8 +39,10 @@ def find_up(positions: Float[np.ndarray, "persons frames joints 3"], topology: T
         positions: in any unit and space; (0, 0, 0) and NaN mean "not seen".
         topology: what the joints are.
     """
+    waist = _middle(positions, topology, ("hip", "pelvis"))
     top = _middle(positions, topology, ("head", "neck", "chest", "shoulder"))
-    bottom = _middle(positions, topology, ("ankle", "knee", "hip", "pelvis"))
+    bottom = _middle(positions, topology, ("ankle", "knee"))
+    top, bottom = waist if top is None else top, waist if bottom is None else bottom
     if top is None or bottom is None:
         return "+y", 0.0
     with np.errstate(invalid="ignore", over="ignore"):

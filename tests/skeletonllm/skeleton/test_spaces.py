@@ -32,6 +32,15 @@ def test_without_head_and_feet_nothing_is_sure():
     hand = Topology.from_names("hand", ("left_wrist", "left_thumb", "left_index"), (-1, 0, 1))
     assert find_up(np.ones((1, 2, 3, 3)), hand) == ("+y", 0.0)
 
+    trunk = Topology.from_names("trunk", ("pelvis", "left_hip", "right_hip"), (-1, 0, 0))
+    assert find_up(np.ones((1, 2, 3, 3)), trunk) == ("+y", 0.0)
+
+
+def test_legs_alone_say_what_is_up():
+    topology = Topology.from_names("legs", ("pelvis", "left_knee", "left_ankle"), (-1, 0, 1))
+    positions = np.array([(0.1, 0.2, 0.9), (0.1, 0.2, 0.5), (0.1, 0.3, 0.1)])[None, None]
+    assert find_up(positions, topology) == ("+z", 1.0)
+
 
 def test_somebody_seen_in_half_a_body_is_upright_by_hips_and_shoulders():
     topology = TOPOLOGIES["coco_17"]
