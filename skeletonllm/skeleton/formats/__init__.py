@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skeletonllm.errors import ConfigError, FormatError
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import bvh, humanml3d, ntu, nwucla, pyskl
+from skeletonllm.skeleton.formats import bvh, expmap, h36m, humanml3d, ntu, nwucla, pyskl, utdmhad
 from skeletonllm.skeleton.formats.common import HEAD_BYTES, Declared, Format, problem
 
 __all__ = [
@@ -33,6 +33,9 @@ _OWN = (
     pyskl.FORMAT,
     humanml3d.FORMAT,
     bvh.FORMAT,
+    utdmhad.FORMAT,
+    expmap.FORMAT,
+    h36m.FORMAT,
 )
 _ENTRY_POINTS = "skeletonllm.formats"
 # Nothing else has these: a damaged file must be reported, not skipped.
