@@ -108,9 +108,10 @@ def find_recordings(folder: Path) -> list[Path]:
     """The recordings below a folder, sorted; side files (labels, captions, feature arrays) are not among them.
 
     A file counts if its content is of a known format, or if its suffix is one that nothing else has: a damaged
-    `.skeleton` must be reported, not skipped. Hidden files and folders are left out.
+    `.skeleton` must be reported, not skipped. Hidden files and folders are left out, and so is a file of which the
+    folder has a twin: the same movement in another form.
     """
-    return sorted(_recordings(folder))
+    return sorted(path for path in _recordings(folder) if not _has_twin(path, folder))
 
 
 def files_of(recording: Path) -> list[Path]:
@@ -140,6 +141,12 @@ def _recordings(folder: Path) -> Iterator[Path]:
                 yield from _recordings(path)
         elif _is_recording(path):
             yield path
+
+
+def _has_twin(path: Path, folder: Path) -> bool:
+    kinds = (format for format in formats().values() if path.suffix.lower() in format.suffixes)
+    twins = (twin for format in kinds for twin in format.twins(path))
+    return any(twin.is_relative_to(folder) and twin.is_file() for twin in twins)
 
 
 def _is_recording(path: Path) -> bool:

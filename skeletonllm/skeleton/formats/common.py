@@ -52,6 +52,7 @@ class Format:
         read: all clips of a recording, in the project's space.
         takes: which fields of `Declared` the reader itself obeys, besides `fps`.
         beside: other files that belong to a recording (labels, captions); they are part of its content.
+        twins: other files of the same movement: where one of them is in the same folder of recordings, this is none.
         is_folder: a recording is a folder with one file per frame; `sniff` then gets its first file, `read` the folder.
         origin: who published data in this format, and under which terms.
     """
@@ -63,6 +64,7 @@ class Format:
     read: Callable[[Path, Declared], list[Clip]]
     takes: frozenset[str] = frozenset()
     beside: Callable[[Path], Sequence[Path]] = _alone
+    twins: Callable[[Path], Sequence[Path]] = _alone
     is_folder: bool = False
     origin: str = ""
 
