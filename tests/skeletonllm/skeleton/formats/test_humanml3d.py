@@ -267,7 +267,7 @@ def test_real_files_of_every_form_are_people_who_face_ahead():
             point(clip, "foot", side)[0, :9, 2] - point(clip, "ankle", side)[0, :9, 2] for side in ("left", "right")
         ]
         assert np.mean(toes) > 0.05
-        assert (head[0, :, 1] > ankle[0, :, 1] + 1).mean() > 0.9
+        assert (head[0, :, 1] > ankle[0, :, 1] + 1).mean() > 0.8
 
 
 def test_the_whole_data_set_is_three_movements():
