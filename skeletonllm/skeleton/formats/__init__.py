@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skeletonllm.errors import ConfigError, FormatError
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import bvh, humanml3d, ntu, nwucla, pyskl
+from skeletonllm.skeleton.formats import amass, bvh, humanml3d, ntu, nwucla, pyskl
 from skeletonllm.skeleton.formats.common import HEAD_BYTES, Declared, Format, problem
 
 __all__ = [
@@ -33,6 +33,7 @@ _OWN = (
     pyskl.FORMAT,
     humanml3d.FORMAT,
     bvh.FORMAT,
+    amass.FORMAT,
 )
 _ENTRY_POINTS = "skeletonllm.formats"
 # Nothing else has these: a damaged file must be reported, not skipped.
@@ -192,6 +193,8 @@ def _check_declared(path: Path, format: Format, declared: Declared) -> None:
     for name in ("topology", "unit", "up"):
         if getattr(declared, name) is not None and name not in format.takes:
             raise ConfigError(f"{path}: {format.name} files say their {name} themselves; leave --{name} out")
+    if declared.body_model is not None and "body_model" not in format.takes:
+        raise ConfigError(f"{path}: {format.name} files have positions and need no body; leave --body-model out")
     if declared.fps is not None and not 0 < declared.fps <= 10_000:
         raise problem(path, "", f"--fps {declared.fps}", "frames per second, more than 0")
 

@@ -28,12 +28,14 @@ class Declared:
         fps: frames per second; wins over the file and over the format's convention.
         unit: a name of `skeletonllm.skeleton.spaces.UNITS_M`.
         up: the axis that points up, such as "+y" or "-z".
+        body_model: the user's own model of the SMPL family as `.npz`, for files of poses.
     """
 
     topology: Topology | None = None
     fps: float | None = None
     unit: str | None = None
     up: str | None = None
+    body_model: Path | None = None
 
 
 def _alone(_: Path) -> Sequence[Path]:
