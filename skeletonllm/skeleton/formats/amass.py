@@ -55,18 +55,20 @@ def read(path: Path, declared: Declared) -> list[Clip]:
     if parts is None:
         raise problem(path, "", f"arrays {sorted(names)[:9]}", "poses and trans, or smpl_poses and smpl_trans")
     wanted = {*parts[0], parts[1], "betas", "smpl_scaling", *_RATES}
-    arrays = load_arrays(path, leave_out=names - wanted, kinds="fiu")
+    with np.errstate(invalid="ignore"):  # a NaN of damaged bytes may be a signalling one
+        loaded = load_arrays(path, leave_out=names - wanted, kinds="fiu")
+        arrays = {name: array.astype(np.float64) for name, array in loaded.items()}
     angles, way = _motion(path, arrays, *parts)
     fps, fps_from = _rate(path, arrays, parts[1], declared)
     num_pose_joints = angles.shape[1]
-    angles = angles[:, :_NUM_JOINTS].astype(np.float64)
+    angles = angles[:, :_NUM_JOINTS]
     seen = np.all(np.isfinite(angles), axis=(1, 2)) & np.all(np.isfinite(way), axis=1)
     angles, way = np.where(seen[:, None, None], angles, 0), np.where(seen[:, None], way, 0)
     if np.abs(angles).max(initial=0) > _LARGEST_ANGLE:
         raise problem(path, f"array {parts[0][0]}", f"{np.abs(angles).max():.3g} radians", "axis angles")
     rest, body = template_joints(), "template body"
     if declared.body_model is not None:
-        betas = arrays.get("betas", np.zeros(1)).astype(np.float64).ravel()
+        betas = arrays.get("betas", np.zeros(1)).ravel()
         rest, body = model_joints(declared.body_model, betas, num_pose_joints), f"body model {declared.body_model.name}"
     up = declared.up or ("+z" if parts[1] == "trans" else "+y")
     positions, world = forward(rest, way + rest[0], from_axis_angle(angles))
@@ -91,7 +93,7 @@ def _motion(
     path: Path, arrays: dict[str, np.ndarray], poses: tuple[str, ...], way_name: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Axis angles `[frames, joints, 3]` and where the body's origin is `[frames, 3]`, metres; NaN where a file has it."""
-    way = arrays[way_name].astype(np.float64)
+    way = arrays[way_name]
     if way.ndim != 2 or way.shape[1] != 3 or not len(way):
         raise problem(path, f"array {way_name}", f"shape {way.shape}", "(frames, 3)")
     if np.nanmax(np.abs(way), initial=0, where=np.isfinite(way)) > _FARTHEST:
@@ -104,7 +106,7 @@ def _motion(
         found = f"{angles.shape[1]} angles in a frame"
         raise problem(path, f"array {poses[0]}", found, f"three for each of {_NUM_JOINTS} joints or more")
     if way_name == "smpl_trans" and "smpl_scaling" in arrays:
-        scaling = arrays["smpl_scaling"].astype(np.float64).ravel()
+        scaling = arrays["smpl_scaling"].ravel()
         if len(scaling) != 1 or not 1e-3 < scaling[0] < 1e6:
             raise problem(path, "array smpl_scaling", scaling[:3].tolist(), "one number above 0")
         way = way / scaling[0]
@@ -115,7 +117,7 @@ def _rate(path: Path, arrays: dict[str, np.ndarray], way_name: str, declared: De
     """Frames per second and who says so."""
     name = next((name for name in _RATES if name in arrays), None)
     if name is not None:
-        rate = arrays[name].astype(np.float64).ravel()
+        rate = arrays[name].ravel()
         if len(rate) == 1 and 0 < rate[0] <= 10_000:
             return float(rate[0]), "file"
         if declared.fps is None:

@@ -70,11 +70,12 @@ def read(path: Path, declared: Declared) -> list[Clip]:
         FormatError: the array has no known shape, is shorter than its header says, or a caption's line is damaged.
     """
     array = load_array(path, *_SHAPES, kinds="f")
-    positions = recover_joints(path, array) if array.ndim == 2 else array[:, :22]
-    layout = _LAYOUTS[positions.shape[1]]
-    positions = positions.astype(np.float64) * layout.unit_m
-    if layout.topology is not _TOPOLOGY:
-        positions = _named_sides(positions, layout.topology)
+    with np.errstate(invalid="ignore"):  # a NaN of damaged bytes may be a signalling one
+        positions = recover_joints(path, array) if array.ndim == 2 else array[:, :22]
+        layout = _LAYOUTS[positions.shape[1]]
+        positions = positions.astype(np.float64) * layout.unit_m
+        if layout.topology is not _TOPOLOGY:
+            positions = _named_sides(positions, layout.topology)
     captions = _captions(path)
     windows = {_WHOLE: captions.get(_WHOLE, ()), **captions}
     return [_clip(path, layout, positions, window, texts) for window, texts in windows.items()]

@@ -218,6 +218,16 @@ def test_other_files_of_arrays_are_not_taken_for_poses(tmp_path):
         read(saved(tmp_path, {"positions": np.zeros((4, 22, 3))}), format="amass")
 
 
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+@pytest.mark.parametrize("name", ["poses", "trans"])
+def test_a_signalling_nan_is_a_frame_that_is_not_seen(tmp_path, name, kind):
+    arrays = standing()
+    arrays[name] = arrays[name].astype(kind)
+    arrays[name].view("u4" if kind == "f4" else "u8")[1, 0] = 0x7F800001 if kind == "f4" else 0x7FF0000000000001
+    (clip,) = read(saved(tmp_path, arrays))
+    assert clip.confidence[0, :, 0].tolist() == [1, 0, 1, 1]
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_a_damaged_file_is_a_clip_or_one_clear_error(tmp_path_factory, data):

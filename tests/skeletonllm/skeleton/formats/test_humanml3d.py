@@ -184,6 +184,17 @@ def test_features_that_cannot_be_are_told(tmp_path, place, value, says):
     assert says in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["f4", "f8"])
+@pytest.mark.parametrize("shape", [(4, 22, 3), (4, 263)])
+def test_a_signalling_nan_is_a_joint_that_is_not_seen(tmp_path, shape, kind):
+    array = np.ones(shape, kind)
+    bits = array.reshape(4, -1).view("u4" if kind == "f4" else "u8")
+    bits[1, 6] = 0x7F800001 if kind == "f4" else 0x7FF0000000000001
+    np.save(tmp_path / "000001.npy", array)
+    (clip,) = read(tmp_path / "000001.npy")
+    assert (clip.confidence[0] == 0).sum() == 1
+
+
 def test_a_joint_without_features_is_not_seen(tmp_path):
     features = features_of(np.ones((3, 22, 3)), np.zeros(3))
     features[1, 4:7] = np.nan
