@@ -24,8 +24,12 @@ _SMPLH_ANGLES = 156
 _LARGEST_ANGLE = 1e4  # radians; solvers leave whole turns in, but not thousands of them
 _FARTHEST = 1e9  # in any unit
 _RATES = ("mocap_framerate", "mocap_frame_rate")
-_POSES = (("poses",), ("root_orient", "pose_body"), ("smpl_poses",))
-_WAYS = ("trans", "smpl_trans")
+# The arrays that make up the poses, and that of the body's way.
+_PARTS = (
+    (("poses",), "trans"),
+    (("root_orient", "pose_body"), "trans"),
+    (("smpl_poses",), "smpl_trans"),
+)
 
 
 def sniff(path: Path, head: bytes) -> bool:
@@ -34,10 +38,7 @@ def sniff(path: Path, head: bytes) -> bool:
 
 
 def _parts(names: frozenset[str]) -> tuple[tuple[str, ...], str] | None:
-    """The arrays that make up the poses, and that of the way."""
-    poses = next((poses for poses in _POSES if names.issuperset(poses)), None)
-    way = next((way for way in _WAYS if way in names), None)
-    return None if poses is None or way is None else (poses, way)
+    return next((parts for parts in _PARTS if names.issuperset((*parts[0], parts[1]))), None)
 
 
 def read(path: Path, declared: Declared) -> list[Clip]:
