@@ -1,4 +1,6 @@
-"""Rotations in three notations: angles about axes, matrices, unit quaternions (wxyz)."""
+"""Rotations in three notations: an angle about an axis, matrices, unit quaternions (wxyz)."""
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, Float32, Float64
@@ -71,3 +73,16 @@ def matrices(quaternion: Float[np.ndarray, "*batch 4"]) -> Float64[np.ndarray, "
         (2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
     )
     return np.stack([np.stack(row, -1) for row in rows], -2)
+
+
+def forward(
+    parents: Sequence[int], offsets: Float[np.ndarray, "frames joints 3"], local: Float[np.ndarray, "frames joints 3 3"]
+) -> tuple[Float64[np.ndarray, "frames joints 3"], Float64[np.ndarray, "frames joints 3 3"]]:
+    """Forward kinematics: places and rotations in the world, from those in each joint's parent. Parents come first."""
+    places = np.array(offsets, np.float64)
+    turns = np.array(local, np.float64)
+    for joint, parent in enumerate(parents):
+        if parent != -1:
+            places[:, joint] = places[:, parent] + (turns[:, parent] @ offsets[:, joint, :, None])[..., 0]
+            turns[:, joint] = turns[:, parent] @ local[:, joint]
+    return places, turns

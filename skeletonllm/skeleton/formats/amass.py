@@ -13,7 +13,7 @@ import numpy as np
 from skeletonllm.skeleton.clip import Clip, Source
 from skeletonllm.skeleton.formats.arrays import load_arrays, names_in
 from skeletonllm.skeleton.formats.common import Declared, Format, build_clip, problem
-from skeletonllm.skeleton.formats.smpl_body import TOPOLOGY, forward, model_joints, template_joints
+from skeletonllm.skeleton.formats.smpl_body import TOPOLOGY, model_joints, pose, template_joints
 from skeletonllm.skeleton.rotations import from_axis_angle, matrices, quaternions, to_axis_angle
 from skeletonllm.skeleton.spaces import upright
 
@@ -72,7 +72,7 @@ def read(path: Path, declared: Declared) -> list[Clip]:
         betas = arrays.get("betas", np.zeros(1)).ravel()
         rest, body = model_joints(declared.body_model, betas, num_pose_joints), f"body model {declared.body_model.name}"
     up = declared.up or ("+z" if parts[1] == "trans" else "+y")
-    positions, world = forward(rest, way + rest[0], from_axis_angle(angles))
+    positions, world = pose(rest, way + rest[0], from_axis_angle(angles))
     turn = upright(up)
     positions = np.where(seen[:, None, None], positions @ turn.T, 0)
     source = Source(format="amass", subject=_subject(path), fps_from=fps_from, space=f"m, {up} up ({body})")

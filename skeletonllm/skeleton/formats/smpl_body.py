@@ -13,6 +13,7 @@ from jaxtyping import Float, Float64
 
 from skeletonllm.skeleton.formats.arrays import load_arrays, names_in
 from skeletonllm.skeleton.formats.common import problem
+from skeletonllm.skeleton.rotations import forward
 from skeletonllm.skeleton.topologies import TOPOLOGIES
 
 TOPOLOGY = TOPOLOGIES["smpl_22"]
@@ -124,12 +125,12 @@ def _load(model: Path, mtime_ns: int, size: int) -> _ShapeSpace:
     return _ShapeSpace(len(regressor), body @ vertices, np.einsum("jv,vxb->jxb", body, shapes.astype(np.float64)))
 
 
-def forward(
+def pose(
     rest: Float64[np.ndarray, "22 3"],
     places: Float64[np.ndarray, "frames 3"],
     turns: Float64[np.ndarray, "frames 22 3 3"],
 ) -> tuple[Float64[np.ndarray, "frames 22 3"], Float64[np.ndarray, "frames 22 3 3"]]:
-    """Forward kinematics.
+    """The body in every frame.
 
     Args:
         rest: joints in the T-pose.
@@ -139,12 +140,6 @@ def forward(
     Returns:
         Positions and world rotations.
     """
-    positions, world = np.zeros(turns.shape[:3]), np.zeros(turns.shape)
-    for joint in TOPOLOGY.order:
-        parent = TOPOLOGY.parents[joint]
-        if parent == -1:
-            positions[:, joint], world[:, joint] = places, turns[:, joint]
-        else:
-            positions[:, joint] = positions[:, parent] + world[:, parent] @ (rest[joint] - rest[parent])
-            world[:, joint] = world[:, parent] @ turns[:, joint]
-    return positions, world
+    steps = np.repeat((rest - rest[list(TOPOLOGY.parents)])[None], len(places), axis=0)
+    steps[:, 0] = places
+    return forward(TOPOLOGY.parents, steps, turns)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from skeletonllm.errors import ConfigError, DataError, FormatError
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.formats import Declared, amass, detect, find_recordings, read
-from skeletonllm.skeleton.formats.smpl_body import forward, template_joints
+from skeletonllm.skeleton.formats.smpl_body import pose, template_joints
 from skeletonllm.skeleton.kinematics import body_size_m, canonicalise, point
 from skeletonllm.skeleton.rotations import from_axis_angle, quaternions
 from skeletonllm.skeleton.topologies import TOPOLOGIES
@@ -30,7 +30,7 @@ def posed_clip(frames: int = 5, seed: int = 0, fps: float = 30.0) -> Clip:
     rng = np.random.default_rng(seed)
     turns = from_axis_angle(rng.normal(scale=0.5, size=(frames, 22, 3)))
     places = np.cumsum(rng.normal(scale=0.1, size=(frames, 3)), axis=0) + np.array((0, 1, 0))
-    positions, world = forward(template_joints(), places, turns)
+    positions, world = pose(template_joints(), places, turns)
     clip = make_clip("a", "smpl_22", num_frames=frames, fps=fps)
     return replace(clip, positions=positions[None].astype(np.float32), rotations=quaternions(world)[None])
 
