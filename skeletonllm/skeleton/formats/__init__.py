@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skeletonllm.errors import ConfigError, FormatError
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import bvh, expmap, h36m, humanml3d, ntu, nwucla, pyskl, utdmhad
+from skeletonllm.skeleton.formats import amass, bvh, expmap, h36m, humanml3d, ntu, nwucla, pyskl, utdmhad
 from skeletonllm.skeleton.formats.common import HEAD_BYTES, Declared, Format, problem
 
 __all__ = [
@@ -30,12 +30,13 @@ __all__ = [
 _OWN = (
     ntu.FORMAT,
     nwucla.FORMAT,
+    utdmhad.FORMAT,
     pyskl.FORMAT,
     humanml3d.FORMAT,
-    bvh.FORMAT,
-    utdmhad.FORMAT,
+    amass.FORMAT,
     expmap.FORMAT,
     h36m.FORMAT,
+    bvh.FORMAT,
 )
 _ENTRY_POINTS = "skeletonllm.formats"
 # Nothing else has these: a damaged file must be reported, not skipped.
@@ -111,9 +112,10 @@ def find_recordings(folder: Path) -> list[Path]:
     """The recordings below a folder, sorted; side files (labels, captions, feature arrays) are not among them.
 
     A file counts if its content is of a known format, or if its suffix is one that nothing else has: a damaged
-    `.skeleton` must be reported, not skipped. Hidden files and folders are left out.
+    `.skeleton` must be reported, not skipped. Hidden files and folders are left out, and so is a file of which the
+    folder has a twin: the same movement in another form.
     """
-    return sorted(_recordings(folder))
+    return sorted(path for path in _recordings(folder) if not _has_twin(path, folder))
 
 
 def files_of(recording: Path) -> list[Path]:
@@ -143,6 +145,12 @@ def _recordings(folder: Path) -> Iterator[Path]:
                 yield from _recordings(path)
         elif _is_recording(path):
             yield path
+
+
+def _has_twin(path: Path, folder: Path) -> bool:
+    kinds = (format for format in formats().values() if path.suffix.lower() in format.suffixes)
+    twins = (twin for format in kinds for twin in format.twins(path))
+    return any(twin.is_relative_to(folder) and twin.is_file() for twin in twins)
 
 
 def _is_recording(path: Path) -> bool:
@@ -188,6 +196,8 @@ def _check_declared(path: Path, format: Format, declared: Declared) -> None:
     for name in ("topology", "unit", "up"):
         if getattr(declared, name) is not None and name not in format.takes:
             raise ConfigError(f"{path}: {format.name} files say their {name} themselves; leave --{name} out")
+    if declared.body_model is not None and "body_model" not in format.takes:
+        raise ConfigError(f"{path}: {format.name} files have positions and need no body; leave --body-model out")
     if declared.fps is not None and not 0 < declared.fps <= 10_000:
         raise problem(path, "", f"--fps {declared.fps}", "frames per second, more than 0")
 

@@ -28,12 +28,14 @@ class Declared:
         fps: frames per second; wins over the file and over the format's convention.
         unit: a name of `skeletonllm.skeleton.spaces.UNITS_M`.
         up: the axis that points up, such as "+y" or "-z".
+        body_model: the user's own model of the SMPL family as `.npz`, for files of poses.
     """
 
     topology: Topology | None = None
     fps: float | None = None
     unit: str | None = None
     up: str | None = None
+    body_model: Path | None = None
 
 
 def _alone(_: Path) -> Sequence[Path]:
@@ -52,6 +54,7 @@ class Format:
         read: all clips of a recording, in the project's space.
         takes: which fields of `Declared` the reader itself obeys, besides `fps`.
         beside: other files that belong to a recording (labels, captions); they are part of its content.
+        twins: other files of the same movement: where one of them is in the same folder of recordings, this is none.
         is_folder: a recording is a folder with one file per frame; `sniff` then gets its first file, `read` the folder.
         origin: who published data in this format, and under which terms.
     """
@@ -63,6 +66,7 @@ class Format:
     read: Callable[[Path, Declared], list[Clip]]
     takes: frozenset[str] = frozenset()
     beside: Callable[[Path], Sequence[Path]] = _alone
+    twins: Callable[[Path], Sequence[Path]] = _alone
     is_folder: bool = False
     origin: str = ""
 
