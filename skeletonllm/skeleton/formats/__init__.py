@@ -12,7 +12,26 @@ from pathlib import Path
 
 from skeletonllm.errors import ConfigError, FormatError
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import amass, bvh, expmap, h36m, humanml3d, ntu, nwucla, pyskl, utdmhad
+from skeletonllm.skeleton.formats import (
+    amass,
+    bvh,
+    cad60,
+    expmap,
+    florence3d,
+    h36m,
+    humanml3d,
+    kard,
+    keraal,
+    msraction3d,
+    msrc12,
+    ntu,
+    nwucla,
+    pkummd,
+    pyskl,
+    uiprmd,
+    utdmhad,
+    utkinect,
+)
 from skeletonllm.skeleton.formats.common import HEAD_BYTES, Declared, Format, problem
 
 __all__ = [
@@ -30,6 +49,16 @@ __all__ = [
 _OWN = (
     ntu.FORMAT,
     nwucla.FORMAT,
+    nwucla.TEXT_FORMAT,
+    pkummd.FORMAT,
+    utkinect.FORMAT,
+    msrc12.FORMAT,
+    cad60.FORMAT,
+    uiprmd.FORMAT,
+    keraal.FORMAT,
+    msraction3d.FORMAT,
+    kard.FORMAT,
+    florence3d.FORMAT,
     utdmhad.FORMAT,
     pyskl.FORMAT,
     humanml3d.FORMAT,

@@ -107,7 +107,9 @@ def read_text(path: Path) -> str:
     return text
 
 
-def read_table(path: Path, columns: int, delimiter: str | None = None, skip_rows: int = 0) -> np.ndarray:
+def read_table(
+    path: Path, columns: int, delimiter: str | None = None, skip_rows: int = 0, end: str | None = None
+) -> np.ndarray:
     """The numbers of a text file with the same count in every line: `[rows, columns]` float64.
 
     Args:
@@ -115,11 +117,14 @@ def read_table(path: Path, columns: int, delimiter: str | None = None, skip_rows
         columns: numbers in a line.
         delimiter: what stands between two; blanks and tabs by default.
         skip_rows: lines before the numbers.
+        end: a last line that may follow the numbers.
 
     Raises:
         FormatError: a line has another count, or something that is no number; says which.
     """
     lines = read_text(path).splitlines()[skip_rows:]
+    if end is not None and lines[-1:] == [end]:
+        lines.pop()
     text = "\n".join(line.rstrip().removesuffix(delimiter or "") for line in lines)
     try:
         with warnings.catch_warnings():
