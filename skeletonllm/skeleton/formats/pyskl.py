@@ -5,9 +5,7 @@
 code, so only numpy arrays and plain containers are let in.
 """
 
-import io
 import pickle
-from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +14,8 @@ import numpy as np
 from skeletonllm.errors import DataError
 from skeletonllm.skeleton.clip import Clip, Source, drop_empty_persons, mask_unseen
 from skeletonllm.skeleton.formats import ntu, nwucla
-from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Declared, Format, brief, problem, read_bytes
+from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Declared, Format, brief, problem
+from skeletonllm.skeleton.formats.unpickle import load_pickle
 from skeletonllm.skeleton.kinematics import CANONICAL_SIZE_M, body_size_m
 from skeletonllm.skeleton.topologies import TOPOLOGIES
 
@@ -26,84 +25,10 @@ _COCO = TOPOLOGIES["coco_17"]
 _KINECT = TOPOLOGIES["kinect_v2_25"]
 _BODY_HEIGHTS_PER_IMAGE = 1.7  # metres that an image is high where no body can be measured
 
-_ARRAY = object()  # stands for numpy.ndarray, which a pickle must not call: any shape could be asked for
-
-
-def _reconstruct(kind: object, shape: object, code: object) -> np.ndarray:
-    """The empty array that numpy's own pickles begin with; the data that follows cannot be larger than the file."""
-    if kind is not _ARRAY or shape != (0,):
-        raise pickle.UnpicklingError(f"it asks for an array of shape {brief(shape)} out of nothing")
-    return np.zeros((0,), np.int8)
-
-
-def _encode(text: str, codec: str = "latin1") -> bytes:
-    """How protocol 2 writes bytes; other codecs can make much out of little."""
-    if codec != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the codec {brief(codec)}")
-    return text.encode("latin1")
-
-
-def _from_buffer(
-    data: bytes | bytearray, kind: np.dtype, shape: tuple[int, ...], order: str, axes: tuple[int, ...] | None = None
-) -> np.ndarray:
-    """How protocol 5 writes arrays."""
-    array = np.frombuffer(data, kind)
-    if order == "K" and axes is not None:
-        return array.reshape(shape).transpose(axes)
-    return array.reshape(shape, order="F" if order == "F" else "C")
-
-
-def _scalar(kind: np.dtype, data: bytes | bytearray) -> object:
-    """A number with a numpy type."""
-    return np.frombuffer(data, kind)[0]
-
-
-# Names under which numpy 1 and numpy 2 pickle arrays and scalars, with our own functions. Nothing else may be called.
-_ALLOWED: dict[tuple[str, str], object] = {
-    ("numpy", "ndarray"): _ARRAY,
-    ("numpy", "dtype"): np.dtype,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _encode,
-}
-for _core in ("numpy.core", "numpy._core"):
-    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
-    _ALLOWED[f"{_core}.multiarray", "scalar"] = _scalar
-    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _from_buffer
-
-
-class _Unpickler(pickle.Unpickler):
-    """Admits numpy arrays and plain containers only."""
-
-    def find_class(self, module: str, name: str) -> object:
-        """What a name stands for; refuses every name that is not on the list."""
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return _ALLOWED[module, name]
-
 
 def sniff(path: Path, head: bytes) -> bool:
     """A pickle (protocol 2 or later) of a dictionary with annotations, by its suffix where the word comes later."""
     return head[:1] == b"\x80" and (b"annotations" in head or path.suffix in (".pkl", ".pickle"))
-
-
-def load_pickle(path: Path) -> object:
-    """What a pickle holds, if it is made of numpy arrays and plain containers.
-
-    Raises:
-        FormatError: it asks for anything else, or is damaged.
-    """
-    data = read_bytes(path)
-    stream = io.BytesIO(data)
-    try:
-        return _Unpickler(stream).load()
-    except pickle.UnpicklingError as error:
-        remedy = "do not open it elsewhere unless you know who made it" if "asks for" in str(error) else ""
-        raise problem(
-            path, f"offset {stream.tell()}", brief(str(error), 120), "numpy arrays and plain containers only", remedy
-        ) from error
-    # A damaged pickle can raise nearly anything.
-    except (ValueError, TypeError, EOFError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
-        raise problem(path, f"offset {stream.tell()}", f"a damaged pickle ({brief(str(error))})", "a pickle") from error
 
 
 def read(path: Path, declared: Declared) -> list[Clip]:
