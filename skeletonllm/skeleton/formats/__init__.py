@@ -12,7 +12,20 @@ from pathlib import Path
 
 from skeletonllm.errors import ConfigError, FormatError
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import bvh, humanml3d, ntu, nwucla, pyskl
+from skeletonllm.skeleton.formats import (
+    bvh,
+    coco,
+    humanml3d,
+    jhmdb,
+    keraal_json,
+    kinetics,
+    mediapipe,
+    ntu,
+    ntu_npy,
+    nwucla,
+    openpose,
+    pyskl,
+)
 from skeletonllm.skeleton.formats.common import HEAD_BYTES, Declared, Format, problem
 
 __all__ = [
@@ -29,8 +42,17 @@ __all__ = [
 # Where two would say yes to a file, the earlier one is asked first.
 _OWN = (
     ntu.FORMAT,
+    ntu_npy.FORMAT,
     nwucla.FORMAT,
+    jhmdb.FORMAT,
     pyskl.FORMAT,
+    kinetics.FORMAT,
+    openpose.FORMAT,
+    mediapipe.FORMAT,
+    mediapipe.FORMAT_JSON,
+    mediapipe.FORMAT_FOLDER,
+    keraal_json.FORMAT,
+    coco.FORMAT,
     humanml3d.FORMAT,
     bvh.FORMAT,
 )

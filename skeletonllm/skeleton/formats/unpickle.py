@@ -18,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -180,25 +180,22 @@ def _too_much(path: Path, where: str, expected: str) -> FormatError:
     return problem(path, where, "a pickle that asks for much more than it holds", expected, _CARE)
 
 
-def _arrays(stream: IO[bytes], table: list[list[object]], most_bytes: int) -> Iterator[np.ndarray | bytes]:
-    for row in table:
-        if row[0] == "b":
-            num_bytes = int(str(row[1]))
-        else:
-            kind, shape = np.dtype(str(row[0])), tuple(row[1])  # pyright: ignore[reportArgumentType]
-            num_bytes = math.prod(shape) * kind.itemsize
+def _arrays(stream: IO[bytes], table: list[list[Any]], most_bytes: int) -> Iterator[np.ndarray | bytes]:
+    for kind, shape, fortran, axes in table:
+        dtype = np.dtype(np.uint8 if kind == "b" else kind)
+        num_bytes = math.prod(shape) * dtype.itemsize
         most_bytes -= num_bytes
         if most_bytes < 0 or num_bytes < 0:
             raise ValueError("more bytes in arrays than in the file")
         flat = np.empty(num_bytes, np.uint8)
         if stream.readinto(flat.data) != num_bytes:  # pyright: ignore[reportAttributeAccessIssue]
             raise EOFError
-        if row[0] == "b":
+        if kind == "b":
             yield flat.tobytes()
             continue
-        values = flat.view(kind)
-        values = values.astype(kind.newbyteorder("="), copy=False).reshape(shape, order="F" if row[2] else "C")
-        yield values if row[3] is None else values.transpose(row[3])
+        values = flat.view(dtype).astype(dtype.newbyteorder("="), copy=False)
+        values = values.reshape(shape, order="F" if fortran else "C")
+        yield values if axes is None else values.transpose(axes)
 
 
 def _decode(said: object, arrays: list[np.ndarray | bytes]) -> object:

@@ -86,14 +86,12 @@ def _is_shape(shape: object) -> TypeGuard[tuple[int, ...]]:
 class Array:
     """An array that is not yet one: bytes (or a list of objects), a shape, and how to read them."""
 
-    __slots__ = ("axes", "data", "dtype", "fortran", "shape")
+    __slots__ = ("axes", "data", "dtype", "fortran", "objects", "shape")
 
     def __init__(self) -> None:
         self.fill((0,), Dtype("i1"), b"")
 
-    def fill(
-        self, shape: object, dtype: object, data: object, fortran: bool = False, axes: tuple[int, ...] | None = None
-    ) -> None:
+    def fill(self, shape: object, dtype: object, data: object, fortran: bool = False, axes: object = None) -> None:
         """Takes on contents, if they fit each other."""
         if isinstance(data, str):  # a pickle of Python 2
             data = data.encode("latin1")
@@ -101,15 +99,20 @@ class Array:
             raise Refused(f"it asks for an array of shape {shape!r:.60}")
         if not isinstance(dtype, Dtype):
             raise Refused(f"it asks for an array of {dtype!r:.40}")
-        if dtype.code == "O":
-            whole = isinstance(data, list) and len(data) == math.prod(shape)
+        self.data, self.objects = b"", []
+        if dtype.code == "O" and isinstance(data, list) and len(data) == math.prod(shape):
+            self.objects = data
+        elif (
+            dtype.code != "O"
+            and isinstance(data, bytes | bytearray)
+            and len(data) == math.prod(shape) * dtype.item_bytes
+        ):
+            self.data = data
         else:
-            whole = isinstance(data, bytes | bytearray) and len(data) == math.prod(shape) * dtype.item_bytes
-        if not whole:
             raise Refused(f"an array of shape {shape!r:.60} has other data than that")
         if axes is not None and (not isinstance(axes, tuple) or sorted(axes) != list(range(len(shape)))):
             raise Refused(f"it asks for the axes {axes!r:.60}")
-        self.shape, self.dtype, self.data, self.fortran, self.axes = shape, dtype, data, fortran, axes
+        self.shape, self.dtype, self.fortran, self.axes = shape, dtype, fortran, axes
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
@@ -221,7 +224,7 @@ class Encoder:
                 raise Refused("it says much more than it holds")
             return value
         if isinstance(value, bytes | bytearray):
-            return ["b", self._number(value, ["b", len(value)], value)]
+            return ["b", self._number(value, ["b", [len(value)], False, None], value)]
         if isinstance(value, Array) and value.dtype.code != "O":
             code = value.dtype.order + value.dtype.code
             row = [code, list(value.shape), value.fortran, value.axes]
@@ -234,7 +237,7 @@ class Encoder:
         self._open.add(id(value))
         if isinstance(value, Array):
             # Numpy lists objects row by row, also those of an array that lies column by column.
-            said = ["o", list(value.shape), *map(self.encode, value.data)]
+            said = ["o", list(value.shape), *map(self.encode, value.objects)]
         elif isinstance(value, dict):
             said = ["d", *(self.encode(part) for pair in value.items() for part in pair)]
         elif isinstance(value, list | tuple | set | frozenset):
@@ -284,11 +287,11 @@ def main(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
     _limit(memory_bytes, cpu_s)
     stream = sys.stdin.buffer
     # Without `peek`, so that the stream stands where the pickle went wrong.
-    plain = SimpleNamespace(read=stream.read, readinto=stream.readinto, readline=stream.readline)
+    plain = SimpleNamespace(read=stream.read, readinto=stream.readinto, readline=stream.readline)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         encoder = Encoder(file_bytes)
         # Strings of Python 2 have no encoding; latin1 loses nothing.
-        content = encoder.encode(Unpickler(plain, encoding="latin1").load())
+        content = encoder.encode(Unpickler(plain, encoding="latin1").load())  # pyright: ignore[reportArgumentType]
         text = json.dumps({"content": content, "table": encoder.table}).encode()
         status, buffers = b"K", encoder.buffers
     except MemoryError:
