@@ -6,6 +6,7 @@ canonical size, and the origin lies below the middle of the image.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -112,7 +113,8 @@ def link_persons(
         most: tracks that are kept.
 
     Returns:
-        Points `[persons, frames, joints, 2]` and confidence `[persons, frames, joints]`; no person where none was seen.
+        Points `[persons, frames, joints, 2]` and confidence `[persons, frames, joints]`; one person of zeros where nobody
+        was seen.
 
     Raises:
         FormatError: it would take too much memory.
@@ -120,33 +122,43 @@ def link_persons(
     if num_frames * joints * 3 * most > MAX_NUMBERS:
         raise problem(path, "", f"{num_frames} frames", "a shorter recording", "split it")
     tracks: list[list[tuple[int, np.ndarray]]] = []
-    places: list[tuple[np.ndarray, float]] = []  # of each track, where it was last: centre and extent
+    recent: dict[int, tuple[np.ndarray, float]] = {}  # centre and extent of the tracks seen last, the latest first
     for frame in sorted(frames):
         seen = [person for person in frames[frame] if (person[:, 2] > 0).any()]
-        centres = [_place(person) for person in seen]
-        recent = sorted(range(len(tracks)), key=lambda track: -tracks[track][-1][0])[:_MOST_TRACKS]
-        pairs = sorted(
-            (float(np.linalg.norm(centres[n][0] - places[t][0])) / max(centres[n][1], places[t][1], 1e-9), t, n)
-            for t in recent
-            for n in range(len(seen))
-        )
-        of_person: dict[int, int] = {}
-        for distance, track, person in pairs:
-            if distance <= _REACH and person not in of_person and track not in of_person.values():
-                of_person[person] = track
+        seen.sort(key=lambda person: -float(person[:, 2].sum()))
+        places = [_place(person) for person in seen]
+        of_person = _nearest(recent, places)
         for person, points in enumerate(seen):
-            track = of_person.get(person, len(tracks))
+            track = of_person.setdefault(person, len(tracks))
             if track == len(tracks):
                 tracks.append([])
-                places.append(centres[person])
             tracks[track].append((frame, points))
-            places[track] = centres[person]
+        now = {of_person[person]: place for person, place in enumerate(places)}
+        recent = dict(islice((now | {t: place for t, place in recent.items() if t not in now}).items(), _MOST_TRACKS))
     tracks.sort(key=lambda track: -sum(float(points[:, 2].clip(0, 1).sum()) for _, points in track))
-    linked = np.zeros((min(most, len(tracks)), num_frames, joints, 3))
+    linked = np.zeros((max(1, min(most, len(tracks))), num_frames, joints, 3))
     for person, track in enumerate(tracks[:most]):
         for frame, points in track:
             linked[person, frame] = points
-    return linked[..., :2], linked[..., 2]
+    return linked[..., :2], linked[..., 2].astype(np.float32)
+
+
+def _nearest(
+    tracks: Mapping[int, tuple[np.ndarray, float]], persons: Sequence[tuple[np.ndarray, float]]
+) -> dict[int, int]:
+    """The track of each person who is within reach of one: nearest pairs first, each person and track once."""
+    pairs = sorted(
+        (float(np.linalg.norm(centre - last)) / max(extent, last_extent, 1e-9), track, person)
+        for track, (last, last_extent) in tracks.items()
+        for person, (centre, extent) in enumerate(persons)
+    )
+    found: dict[int, int] = {}
+    taken: set[int] = set()
+    for distance, track, person in pairs:
+        if distance <= _REACH and person not in found and track not in taken:
+            found[person] = track
+            taken.add(track)
+    return found
 
 
 def _place(person: np.ndarray) -> tuple[np.ndarray, float]:
@@ -251,4 +263,4 @@ def _part(
     left, right = topology.find(pair, "left"), topology.find(pair, "right")
     if left is None or right is None:
         return None
-    return (points[:, :, left] + points[:, :, right]) / 2, (confidence[:, :, (left, right)] > 0).all(2)
+    return (points[:, :, left] + points[:, :, right]) / 2, (confidence[:, :, left] > 0) & (confidence[:, :, right] > 0)

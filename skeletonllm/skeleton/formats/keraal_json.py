@@ -61,7 +61,7 @@ def read(path: Path, declared: Declared) -> list[Clip]:
         places, confidence, space = mediapipe.lift(path, points, _SHAPE)
     else:
         there = seen_only(np.concatenate((points, np.ones((*points.shape[:2], 1))), -1))[None]
-        confidence = there[..., 2]
+        confidence = there[..., 2].astype(np.float32)
         places = to_metres(there[..., :2] * _IMAGE[::-1], confidence, topology, _IMAGE)
         space = f"shares of an image of {_SHAPE}, -y up (metres by body size)"
     source, action = _source(path.stem, space)

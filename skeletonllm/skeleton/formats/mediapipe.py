@@ -50,6 +50,7 @@ def lift(path: Path, landmarks: np.ndarray, shape: str = "4:3") -> tuple[np.ndar
     if np.abs(points).max(initial=0) > FARTHEST_PX:
         raise problem(path, "", f"the number {np.abs(points).max():.3g}", "places of landmarks")
     confidence = (seen if landmarks.shape[-1] == 3 else np.where(seen, landmarks[..., 3].clip(0, 1), 0))[None]
+    confidence = confidence.astype(np.float32)
     if not (confidence > 0).any():
         raise problem(path, "", "no landmark in any frame", "at least one", "leave the recording out")
     hips = points[:, seen[:, _HIPS].all(1)][:, :, _HIPS].mean(2)

@@ -46,15 +46,14 @@ def read(path: Path, declared: Declared) -> list[Clip]:
         raise problem(path, "", f"bodies of {[len(body) for body in bodies]} frames", "all of the same length")
     places = np.stack(bodies)
     confidence = (places != 0).any(-1).astype(np.float32)
-    persons = most_moving(places, confidence)
+    persons = most_moving(places, confidence) or [0]
     source = replace(ntu.source_of(path.name), format="ntu_npy", fps_from="format", space="m, +y up")
     name = path.name.removesuffix(".npy").removesuffix(".skeleton")
     return [build_clip(path, name, _TOPOLOGY, places[persons], confidence[persons], fps=ntu.FPS, source=source)]
 
 
 def _body(path: Path, key: str, value: object) -> np.ndarray:
-    is_body = isinstance(value, np.ndarray) and value.dtype.kind in "fiu" and value.ndim == 3
-    if not is_body or value.shape[1:] != (25, 3):
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu" or value.shape[1:] != (25, 3):
         found = f"shape {value.shape} of {value.dtype}" if isinstance(value, np.ndarray) else brief(value)
         raise problem(path, f"key {key!r}", found, "an array [frames, 25, 3]")
     body = value.astype(np.float64)

@@ -140,7 +140,7 @@ def _seen(
     if np.abs(points).max(initial=0) > FARTHEST_PX:
         raise problem(path, where, f"the number {np.abs(points).max():.3g}", "a place in an image or in a room")
     given = np.ones(seen.shape) if scores is None else np.nan_to_num(scores.astype(np.float64)).clip(0, 1)
-    return points, np.where(seen, given, 0)
+    return points, np.where(seen, given, 0).astype(np.float32)
 
 
 def _image_size(annotation: dict[str, object]) -> _Shape:
