@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skeletonllm.errors import ConfigError, FormatError
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import bvh, humanml3d, ntu, nwucla, pyskl
+from skeletonllm.skeleton.formats import bvh, humanml3d, ntu, nwucla, plain_csv, plain_numpy, plain_parquet, pyskl
 from skeletonllm.skeleton.formats.common import HEAD_BYTES, Declared, Format, problem
 from skeletonllm.skeleton.formats.declared import MAX_FPS, Recordings, declaration_of, find_declaration, merged
 
@@ -36,6 +36,10 @@ _OWN = (
     pyskl.FORMAT,
     humanml3d.FORMAT,
     bvh.FORMAT,
+    # Plain numbers last: they look like joints, and nothing more is known of them.
+    plain_csv.FORMAT,
+    plain_numpy.FORMAT,
+    plain_parquet.FORMAT,
 )
 _ENTRY_POINTS = "skeletonllm.formats"
 # Nothing else has these: a damaged file must be reported, not skipped.
@@ -106,9 +110,9 @@ def read(
         if not recordings:
             raise FormatError(f"{path}: no recording in a known format below it; known are {', '.join(formats())}")
         return [clip for recording in recordings for clip in read(recording, format, declared, root)]
+    beside = declaration_of(path, root)
     chosen = formats()[format] if format is not None else detect(path)
     _check_declared(path, chosen, declared)
-    beside = declaration_of(path, root)
     told = declared if beside is None else merged(declared, beside.declared, chosen.takes)
     return [_completed(clip, declared.fps, beside) for clip in chosen.read(path, told)]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from skeletonllm.errors import ConfigError, DataError
+from skeletonllm.errors import ConfigError, DataError, FormatError
 from skeletonllm.skeleton.formats.common import Declared, brief, problem
 from skeletonllm.skeleton.spaces import UNITS_M, upright
 from skeletonllm.skeleton.topologies import TOPOLOGIES
@@ -86,6 +86,15 @@ def declaration_of(recording: Path, root: Path | None = None) -> Recordings | No
     """
     path = find_declaration(recording, root)
     return None if path is None else read_declaration(path)
+
+
+def declared_topology(recording: Path) -> Topology | None:
+    """The topology that a recording's `recordings.toml` says, for `sniff`: never raises over content."""
+    try:
+        beside = declaration_of(recording)
+    except FormatError:
+        return None
+    return None if beside is None else beside.declared.topology
 
 
 def read_declaration(path: Path) -> Recordings:
