@@ -221,6 +221,6 @@ def build_clip(
 
 
 def brief(value: object, length: int = 60) -> str:
-    """A value for an error message, cut where it is long."""
-    shown = repr(value)
+    """A value for an error message, in one line, cut where it is long."""
+    shown = " ".join(repr(value).split())
     return shown if len(shown) <= length else shown[:length] + "..."
