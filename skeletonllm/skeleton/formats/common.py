@@ -28,12 +28,14 @@ class Declared:
         fps: frames per second; wins over the file and over the format's convention.
         unit: a name of `skeletonllm.skeleton.spaces.UNITS_M`.
         up: the axis that points up, such as "+y" or "-z".
+        body_model: the user's own model of the SMPL family as `.npz`, for files of poses.
     """
 
     topology: Topology | None = None
     fps: float | None = None
     unit: str | None = None
     up: str | None = None
+    body_model: Path | None = None
 
 
 def _alone(_: Path) -> Sequence[Path]:
@@ -52,6 +54,7 @@ class Format:
         read: all clips of a recording, in the project's space.
         takes: which fields of `Declared` the reader itself obeys, besides `fps`.
         beside: other files that belong to a recording (labels, captions); they are part of its content.
+        twins: other files of the same movement: where one of them is in the same folder of recordings, this is none.
         is_folder: a recording is a folder with one file per frame; `sniff` then gets its first file, `read` the folder.
         origin: who published data in this format, and under which terms.
     """
@@ -63,6 +66,7 @@ class Format:
     read: Callable[[Path, Declared], list[Clip]]
     takes: frozenset[str] = frozenset()
     beside: Callable[[Path], Sequence[Path]] = _alone
+    twins: Callable[[Path], Sequence[Path]] = _alone
     is_folder: bool = False
     origin: str = ""
 
@@ -197,7 +201,8 @@ def build_clip(
     if farthest > _FARTHEST_M:
         raise problem(path, where, f"a joint {farthest:.3g} m from the origin", "a person", "check the unit (--unit)")
     given = None if confidence is None else np.clip(np.nan_to_num(confidence), 0, 1).astype(np.float32)
-    places, seen = mask_unseen(positions.astype(np.float32), given)
+    with np.errstate(invalid="ignore"):  # a NaN that signals
+        places, seen = mask_unseen(positions.astype(np.float32), given)
     persons = np.flatnonzero((seen > 0).any((1, 2)))
     if not len(persons):
         raise problem(path, where, "no joint of anybody that was seen", "at least one", "leave the recording out")
@@ -218,6 +223,6 @@ def build_clip(
 
 
 def brief(value: object, length: int = 60) -> str:
-    """A value for an error message, cut where it is long."""
-    shown = repr(value)
+    """A value for an error message, in one line, cut where it is long."""
+    shown = " ".join(repr(value).split())
     return shown if len(shown) <= length else shown[:length] + "..."

@@ -44,8 +44,9 @@ def source_of(name: str) -> Source:
     if match is None:
         return Source(format="keraal")
     group, sensor, _, subject, trial, recording = match.groups()
-    repetition = trial or recording or ""
-    return Source(format="keraal", subject=subject, camera=sensor.lower(), setup=group, repetition=repetition)
+    # Each group counts its people from 1; the third, of healthy people, is the one that is usually read alone.
+    who = subject if group == "3" else f"G{group}{subject}"
+    return Source(format="keraal", subject=who, camera=sensor, setup=group, repetition=trial or recording or "")
 
 
 def exercise_of(name: str) -> str | None:

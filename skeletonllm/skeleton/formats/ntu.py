@@ -30,6 +30,7 @@ _BODY_LENGTH = _BODY_NUMBERS + 1 + _NUM_JOINTS * _JOINT_NUMBERS
 _WANTED = (_BODY_NUMBERS + 1 + np.arange(_NUM_JOINTS)[:, None] * _JOINT_NUMBERS + (0, 1, 2, 7, 8, 9, 10, 11)).ravel()
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 _BRIEF_FRAMES = 11
+_LARGEST_QUATERNION = 1.1  # 1, and what rounding adds
 _SAME_PERSON_M = 0.7  # farther than this nobody goes while the sensor has lost them for a moment
 
 
@@ -116,7 +117,10 @@ def read(path: Path, declared: Declared) -> list[Clip]:
     states = joints[..., 7]
     if not ((states == 0) | (states == 1) | (states == 2)).all():
         raise problem(path, "", f"tracking states {sorted(set(states.flat))[:5]}", "0, 1 or 2")
-    turns = turns_leaving(joints[..., 3:7])
+    orientations = np.nan_to_num(joints[..., 3:7])
+    if np.abs(orientations).max() > _LARGEST_QUATERNION:
+        raise problem(path, "", f"an orientation with a part of {np.abs(orientations).max():.3g}", "unit quaternions")
+    turns = turns_leaving(orientations)
     return [
         build_clip(
             path,

@@ -1,192 +1,202 @@
-"""pyskl / mmaction2 pickles: many clips in one file; COCO-17 in pixels, or 25 Kinect joints in metres.
+"""pyskl / mmaction2 pickles: many clips in one file; joints in pixels by an estimator, or in metres by Kinect.
 
 `{"split": {...}, "annotations": [{"frame_dir", "label", "total_frames", "keypoint" [persons, frames, joints, 2 or 3],
-"keypoint_score", "img_shape", ...}]}`. The format holds no frame rate; 30 fps is its convention. A pickle can run any
-code, so only numpy arrays and plain containers are let in.
+"keypoint_score", "img_shape", ...}]}`. The format holds no frame rate; 30 fps is its convention. Kinetics-400 comes in
+two files: annotations with `frame_inds` and `box_score` but no keypoints, and a "kpfile" `{frame_dir: {"keypoint"
+[boxes, joints, 3]}}` with a row for each of `frame_inds`. A pickle can run any code, so `unpickle` opens it.
 """
 
-import io
 import pickle
-from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from skeletonllm.errors import DataError
-from skeletonllm.skeleton.clip import Clip, Source, drop_empty_persons, mask_unseen
+from skeletonllm.skeleton.clip import Clip, Source
 from skeletonllm.skeleton.formats import ntu, nwucla
-from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Declared, Format, brief, problem, read_bytes
-from skeletonllm.skeleton.kinematics import CANONICAL_SIZE_M, body_size_m
+from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Declared, Format, brief, build_clip, problem
+from skeletonllm.skeleton.formats.flat import FARTHEST_PX, link_persons, most_moving, seen_only, to_metres
+from skeletonllm.skeleton.formats.unpickle import load_pickle
 from skeletonllm.skeleton.topologies import TOPOLOGIES
+from skeletonllm.skeleton.topology import Topology
 
 FPS = 30.0
-_MAX_DEFAULT_PERSONS = 2
 _COCO = TOPOLOGIES["coco_17"]
-_KINECT = TOPOLOGIES["kinect_v2_25"]
-_BODY_HEIGHTS_PER_IMAGE = 1.7  # metres that an image is high where no body can be measured
-
-_ARRAY = object()  # stands for numpy.ndarray, which a pickle must not call: any shape could be asked for
-
-
-def _reconstruct(kind: object, shape: object, code: object) -> np.ndarray:
-    """The empty array that numpy's own pickles begin with; the data that follows cannot be larger than the file."""
-    if kind is not _ARRAY or shape != (0,):
-        raise pickle.UnpicklingError(f"it asks for an array of shape {brief(shape)} out of nothing")
-    return np.zeros((0,), np.int8)
-
-
-def _encode(text: str, codec: str = "latin1") -> bytes:
-    """How protocol 2 writes bytes; other codecs can make much out of little."""
-    if codec != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the codec {brief(codec)}")
-    return text.encode("latin1")
-
-
-def _from_buffer(
-    data: bytes | bytearray, kind: np.dtype, shape: tuple[int, ...], order: str, axes: tuple[int, ...] | None = None
-) -> np.ndarray:
-    """How protocol 5 writes arrays."""
-    array = np.frombuffer(data, kind)
-    if order == "K" and axes is not None:
-        return array.reshape(shape).transpose(axes)
-    return array.reshape(shape, order="F" if order == "F" else "C")
-
-
-def _scalar(kind: np.dtype, data: bytes | bytearray) -> object:
-    """A number with a numpy type."""
-    return np.frombuffer(data, kind)[0]
-
-
-# Names under which numpy 1 and numpy 2 pickle arrays and scalars, with our own functions. Nothing else may be called.
-_ALLOWED: dict[tuple[str, str], object] = {
-    ("numpy", "ndarray"): _ARRAY,
-    ("numpy", "dtype"): np.dtype,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _encode,
+# Joints and numbers of each; of COCO-WholeBody's 133 the first 23 are body and feet.
+_KINDS: dict[tuple[int, int], Topology] = {
+    (17, 2): _COCO,
+    (18, 2): TOPOLOGIES["openpose_18"],
+    (25, 2): TOPOLOGIES["openpose_25"],
+    (133, 2): TOPOLOGIES["coco_wholebody_23"],
+    (20, 3): TOPOLOGIES["kinect_v1_20"],
+    (25, 3): TOPOLOGIES["kinect_v2_25"],
 }
-for _core in ("numpy.core", "numpy._core"):
-    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _reconstruct
-    _ALLOWED[f"{_core}.multiarray", "scalar"] = _scalar
-    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _from_buffer
-
-
-class _Unpickler(pickle.Unpickler):
-    """Admits numpy arrays and plain containers only."""
-
-    def find_class(self, module: str, name: str) -> object:
-        """What a name stands for; refuses every name that is not on the list."""
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return _ALLOWED[module, name]
+_BODY_JOINTS = 23
+_MAX_FRAMES = 1 << 20
+_ENTRY_WORDS = (b"annotations", b"frame_dir", b"keypoint_score", b"frame_inds")
+# What stands beside a table of contents and may be its kpfile.
+_KPFILE_PATTERNS = ("*kpfile*.pkl", "*kpfile*.pickle", "kp*.pkl")
+_Shape = tuple[float, float]
 
 
 def sniff(path: Path, head: bytes) -> bool:
-    """A pickle (protocol 2 or later) of a dictionary with annotations, by its suffix where the word comes later."""
-    return head[:1] == b"\x80" and (b"annotations" in head or path.suffix in (".pkl", ".pickle"))
+    """A pickle (protocol 2 or later) of annotations or splits, as its first words say."""
+    if head[:1] != b"\x80":
+        return False
+    return any(word in head for word in _ENTRY_WORDS) or (b"split" in head and path.suffix in (".pkl", ".pickle"))
 
 
-def load_pickle(path: Path) -> object:
-    """What a pickle holds, if it is made of numpy arrays and plain containers.
-
-    Raises:
-        FormatError: it asks for anything else, or is damaged.
-    """
-    data = read_bytes(path)
-    stream = io.BytesIO(data)
-    try:
-        return _Unpickler(stream).load()
-    except pickle.UnpicklingError as error:
-        remedy = "do not open it elsewhere unless you know who made it" if "asks for" in str(error) else ""
-        raise problem(
-            path, f"offset {stream.tell()}", brief(str(error), 120), "numpy arrays and plain containers only", remedy
-        ) from error
-    # A damaged pickle can raise nearly anything.
-    except (ValueError, TypeError, EOFError, LookupError, AttributeError, ArithmeticError, MemoryError) as error:
-        raise problem(path, f"offset {stream.tell()}", f"a damaged pickle ({brief(str(error))})", "a pickle") from error
+def kpfiles(path: Path) -> Sequence[Path]:
+    """Files beside a table of contents that may hold its keypoints."""
+    found = {file for pattern in _KPFILE_PATTERNS for file in path.parent.glob(pattern)}
+    return sorted(found - {path})
 
 
 def read(path: Path, declared: Declared) -> list[Clip]:
     """All clips of one file; their actions are `label N`, because the file has no names.
 
-    Pixels become metres with one scale per clip, such that the body has the canonical size; x right, y up, z 0.
+    Of more than two persons those two who move most are kept, in the order of the file. Pixels become metres with one
+    scale per clip, such that the body has the canonical size; x right, y up, z 0.
 
     Raises:
-        FormatError: it is not such a pickle, or one annotation is damaged (its number is named).
+        FormatError: it is not such a pickle, its keypoints are in a kpfile that is not there, or one annotation is
+            damaged (its number is named).
     """
     content = load_pickle(path)
     annotations = content.get("annotations") if isinstance(content, dict) else content
     if not isinstance(annotations, list) or not annotations:
         raise problem(path, "key 'annotations'", brief(annotations), "a list of clips")
-    return [_clip(path, number, annotation) for number, annotation in enumerate(annotations)]
+    if not all("frame_inds" in one and "keypoint" not in one for one in annotations if isinstance(one, dict)):
+        return [_clip(path, number, annotation) for number, annotation in enumerate(annotations)]
+    keypoints = _kpfile(path)
+    return [_boxed_clip(path, number, annotation, keypoints) for number, annotation in enumerate(annotations)]
 
 
-def _clip(path: Path, number: int, annotation: object) -> Clip:
+def _named(path: Path, number: int, annotation: object) -> tuple[dict[str, object], str, str]:
+    """An annotation, its name, and its place for errors."""
     where = f"annotation {number}"
     if not isinstance(annotation, dict) or not isinstance(annotation.get("frame_dir"), str):
         raise problem(path, where, brief(annotation), "a dictionary with 'frame_dir'")
-    where += f" ({annotation['frame_dir']})"
+    return annotation, str(annotation["frame_dir"]), f"{where} ({brief(annotation['frame_dir'])[1:-1]})"
+
+
+def _clip(path: Path, number: int, annotation: object) -> Clip:
+    annotation, name, where = _named(path, number, annotation)
     keypoints = annotation.get("keypoint")
     if not isinstance(keypoints, np.ndarray) or keypoints.ndim != 4 or keypoints.dtype.kind not in "fiu":
         found = f"shape {keypoints.shape}" if isinstance(keypoints, np.ndarray) else brief(keypoints)
         raise problem(path, where, found, "'keypoint' as an array [persons, frames, joints, 2 or 3]")
-    if keypoints.shape[2:] not in ((17, 2), (25, 3)) or 0 in keypoints.shape:
-        raise problem(path, where, f"'keypoint' of shape {keypoints.shape}", "[persons, frames, 17, 2] or [..., 25, 3]")
+    topology = _KINDS.get(keypoints.shape[2:])
+    if topology is None or 0 in keypoints.shape:
+        shapes = ", ".join(f"{joints}, {dims}" for joints, dims in _KINDS)
+        raise problem(path, where, f"'keypoint' of shape {keypoints.shape}", f"[persons, frames, ...] with {shapes}")
     if keypoints.size > MAX_NUMBERS:
         raise problem(path, where, f"{keypoints.size} numbers", f"at most {MAX_NUMBERS}")
     total = annotation.get("total_frames")
-    if isinstance(total, int | np.integer) and total != keypoints.shape[1]:
+    if isinstance(total, int) and total != keypoints.shape[1]:
         raise problem(path, where, f"{keypoints.shape[1]} frames", f"'total_frames', which is {total}")
-    points, confidence = _seen(path, where, annotation, keypoints.astype(np.float32))
-    name = str(annotation["frame_dir"])
-    try:
-        persons = drop_empty_persons(name, range(len(points)), confidence)[:_MAX_DEFAULT_PERSONS]
-    except DataError as error:
-        raise problem(path, where, "nobody in any frame", "at least one person", "leave the clip out") from error
+    points, confidence = _seen(path, where, annotation, keypoints)
+    if keypoints.shape[2] == 133:
+        points, confidence = points[:, :, :_BODY_JOINTS], confidence[:, :, :_BODY_JOINTS]
+    persons = sorted(most_moving(points, confidence))
+    if not persons:
+        raise problem(path, where, "nobody in any frame", "at least one person", "leave the clip out")
     points, confidence = points[persons], confidence[persons]
-    source, label = _source(name, keypoints.shape[3] == 2), annotation.get("label")
+    if topology.dims == 2:
+        points = to_metres(points, confidence, topology, _image_size(annotation))
+    return _built(path, where, name, annotation, topology, points, confidence)
+
+
+def _built(
+    path: Path,
+    where: str,
+    name: str,
+    annotation: dict[str, object],
+    topology: Topology,
+    positions: np.ndarray,
+    confidence: np.ndarray,
+) -> Clip:
+    label = annotation.get("label")
     # A number is all that the file says; `labels` gives it a name where `actions.txt` has one.
-    action = f"label {int(label)}" if isinstance(label, int | np.integer) else None
-    if keypoints.shape[2] == 25:
-        return Clip(name, _KINECT, points, confidence, FPS, action, source=source)
-    return Clip(
-        name, _COCO, _to_metres(points, confidence, _image_size(annotation)), confidence, FPS, action, source=source
-    )
+    action = f"label {label}" if isinstance(label, int) else None
+    source = _source(name, topology.dims == 2)
+    return build_clip(path, name, topology, positions, confidence, fps=FPS, source=source, action=action, where=where)
 
 
 def _seen(
     path: Path, where: str, annotation: dict[str, object], keypoints: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points `[persons, frames, joints, 3]` still in the file's unit, and confidences."""
+    """Points `[persons, frames, joints, 2 or 3]` still in the file's unit, and confidences."""
     scores = annotation.get("keypoint_score")
-    if scores is not None and (not isinstance(scores, np.ndarray) or scores.shape != keypoints.shape[:3]):
-        found = f"shape {scores.shape}" if isinstance(scores, np.ndarray) else brief(scores)
-        raise problem(path, where, found, f"'keypoint_score' of shape {keypoints.shape[:3]}")
-    padding = np.zeros((*keypoints.shape[:3], 3 - keypoints.shape[3]), np.float32)
-    points = np.concatenate((keypoints, padding), axis=-1)
-    return mask_unseen(points, None if scores is None else scores.astype(np.float32))
-
-
-def _image_size(annotation: dict[str, object]) -> tuple[float, float]:
-    """Height and width in pixels; where the file does not say, a usual size."""
-    shape = annotation.get("img_shape") or annotation.get("original_shape")
-    if (
-        isinstance(shape, tuple | list)
-        and len(shape) == 2
-        and all(isinstance(v, int | float | np.number) for v in shape)
+    if scores is not None and (
+        not isinstance(scores, np.ndarray) or scores.shape != keypoints.shape[:3] or scores.dtype.kind not in "fiu"
     ):
-        return float(shape[0]), float(shape[1])
+        found = f"shape {scores.shape} of {scores.dtype}" if isinstance(scores, np.ndarray) else brief(scores)
+        raise problem(path, where, found, f"'keypoint_score' of shape {keypoints.shape[:3]}")
+    points = keypoints.astype(np.float64)
+    seen = np.isfinite(points).all(-1) & (points != 0).any(-1)
+    points = np.where(seen[..., None], points, 0)
+    if np.abs(points).max(initial=0) > FARTHEST_PX:
+        raise problem(path, where, f"the number {np.abs(points).max():.3g}", "a place in an image or in a room")
+    given = np.ones(seen.shape) if scores is None else np.nan_to_num(scores.astype(np.float64)).clip(0, 1)
+    return points, np.where(seen, given, 0).astype(np.float32)
+
+
+def _image_size(annotation: dict[str, object]) -> _Shape:
+    """Height and width in pixels; where the file does not say, a usual size."""
+    for key in ("img_shape", "original_shape"):
+        shape = annotation.get(key)
+        if isinstance(shape, tuple | list) and len(shape) >= 2 and all(isinstance(v, int | float) for v in shape[:2]):
+            height, width = shape[:2]
+            if 0 < height <= FARTHEST_PX and 0 < width <= FARTHEST_PX:
+                return float(height), float(width)
     return 1080.0, 1920.0
 
 
-def _to_metres(points: np.ndarray, confidence: np.ndarray, size: tuple[float, float]) -> np.ndarray:
-    """Pixels to metres: origin below the middle of the image, x right, y up, canonical body size."""
-    height, width = size
-    moved = points * (1, -1, 0) + (-width / 2, height, 0)
-    moved = np.where((confidence > 0)[..., None], moved, 0).astype(np.float32)
-    size_px = body_size_m(Clip("pixels", _COCO, moved, confidence, FPS))
-    scale = CANONICAL_SIZE_M / size_px if size_px > 1 else _BODY_HEIGHTS_PER_IMAGE / height
-    return (moved * scale).astype(np.float32)
+def _kpfile(path: Path) -> dict[object, object]:
+    """The keypoints that belong to a table of contents."""
+    for file in kpfiles(path):
+        content = load_pickle(file)
+        if isinstance(content, dict) and all(isinstance(v, dict) and "keypoint" in v for v in content.values()):
+            return content
+    raise problem(
+        path,
+        "",
+        "a table of contents (frame_inds and box_score, as of Kinetics-400) without keypoints",
+        "the kpfile with the keypoints beside it",
+        f"put it into {path.parent} as kpfile.pkl",
+    )
+
+
+def _boxed_clip(path: Path, number: int, annotation: object, kpfile: dict[object, object]) -> Clip:
+    """A clip of which the boxes of all frames are one list; they are linked over the frames."""
+    annotation, name, where = _named(path, number, annotation)
+    entry = kpfile.get(name)
+    keypoints = entry.get("keypoint") if isinstance(entry, dict) else None
+    frames, total = annotation.get("frame_inds"), annotation.get("total_frames")
+    if not isinstance(keypoints, np.ndarray) or keypoints.ndim != 3 or keypoints.dtype.kind not in "fiu":
+        found = "no entry in the kpfile" if entry is None else brief(keypoints)
+        raise problem(path, where, found, "'keypoint' as an array [boxes, joints, 3] in the kpfile")
+    topology = _KINDS.get((keypoints.shape[1], 2))
+    if topology is None or keypoints.shape[2] != 3:
+        raise problem(path, where, f"'keypoint' of shape {keypoints.shape}", "[boxes, 17, 3]")
+    if not isinstance(frames, np.ndarray) or frames.shape != keypoints.shape[:1] or frames.dtype.kind not in "iu":
+        found = f"shape {frames.shape}" if isinstance(frames, np.ndarray) else brief(frames)
+        raise problem(path, where, found, f"'frame_inds', {len(keypoints)} whole numbers, one for each box")
+    if not isinstance(total, int) or not 0 < total <= _MAX_FRAMES or not len(frames):
+        raise problem(path, where, f"total_frames {brief(total)}, {len(frames)} boxes", "frames and boxes")
+    if frames.min() < 0 or frames.max() > total:
+        raise problem(path, where, f"frames {frames.min()} to {frames.max()}", f"numbers from 1 to {total}")
+    points = keypoints[:, : topology.num_joints].astype(np.float64)
+    if np.abs(np.nan_to_num(points, posinf=0, neginf=0)).max() > FARTHEST_PX:
+        raise problem(path, where, "a number beyond every image", "places in an image")
+    seen: dict[int, list[np.ndarray]] = {}
+    for frame, person in zip(frames.tolist(), seen_only(points), strict=True):
+        seen.setdefault(max(frame - 1, 0), []).append(person)
+    linked, confidence = link_persons(path, seen, total, topology.num_joints)
+    places = to_metres(linked, confidence, topology, _image_size(annotation))
+    return _built(path, where, name, annotation, topology, places, confidence)
 
 
 def _source(name: str, pixels: bool) -> Source:
@@ -233,5 +243,11 @@ def write(
 
 
 FORMAT = Format(
-    "pyskl", (".pkl", ".pickle"), "pyskl / mmaction2 pickle (COCO-17 pixels or 25 Kinect joints)", sniff, read
+    "pyskl",
+    (".pkl", ".pickle"),
+    "pyskl / mmaction2 pickle (COCO, OpenPose or Kinect joints)",
+    sniff,
+    read,
+    beside=kpfiles,
+    origin="published with pyskl and mmaction2 (Apache-2.0); the terms are those of the videos",
 )
