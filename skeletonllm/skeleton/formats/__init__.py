@@ -12,7 +12,7 @@ from pathlib import Path
 
 from skeletonllm.errors import ConfigError, FormatError
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import bvh, expmap, h36m, humanml3d, ntu, nwucla, pyskl, utdmhad
+from skeletonllm.skeleton.formats import bvh, c3d, expmap, h36m, humanml3d, ntu, nwucla, pyskl, utdmhad
 from skeletonllm.skeleton.formats.common import HEAD_BYTES, Declared, Format, problem
 
 __all__ = [
@@ -36,6 +36,7 @@ _OWN = (
     utdmhad.FORMAT,
     expmap.FORMAT,
     h36m.FORMAT,
+    c3d.FORMAT,
 )
 _ENTRY_POINTS = "skeletonllm.formats"
 # Nothing else has these: a damaged file must be reported, not skipped.
