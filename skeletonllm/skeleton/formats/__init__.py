@@ -12,36 +12,7 @@ from pathlib import Path
 
 from skeletonllm.errors import ConfigError, FormatError
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import (
-    amass,
-    bvh,
-    cad60,
-    coco,
-    expmap,
-    florence3d,
-    h36m,
-    humanml3d,
-    jhmdb,
-    kard,
-    keraal,
-    keraal_json,
-    kinetics,
-    mediapipe,
-    msraction3d,
-    msrc12,
-    ntu,
-    ntu_npy,
-    nwucla,
-    openpose,
-    pkummd,
-    plain_csv,
-    plain_numpy,
-    plain_parquet,
-    pyskl,
-    uiprmd,
-    utdmhad,
-    utkinect,
-)
+from skeletonllm.skeleton.formats import amass, bvh, c3d, cad60, coco, expmap, florence3d, h36m, humanml3d, jhmdb, kard, keraal, keraal_json, kinetics, mediapipe, msraction3d, msrc12, ntu, ntu_npy, nwucla, openpose, pkummd, plain_csv, plain_numpy, plain_parquet, pyskl, uiprmd, utdmhad, utkinect
 from skeletonllm.skeleton.formats.common import HEAD_BYTES, Declared, Format, problem
 from skeletonllm.skeleton.formats.declared import MAX_FPS, Recordings, declaration_of, find_declaration, merged
 
@@ -88,6 +59,7 @@ _OWN = (
     expmap.FORMAT,
     h36m.FORMAT,
     bvh.FORMAT,
+    c3d.FORMAT,
     # Plain numbers last: they look like joints, and nothing more is known of them.
     plain_csv.FORMAT,
     plain_numpy.FORMAT,
