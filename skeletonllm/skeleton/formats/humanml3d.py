@@ -166,7 +166,7 @@ def _captions(path: Path) -> dict[tuple[float, float], tuple[str, ...]]:
 
 
 def write(clip: Clip, path: Path) -> None:
-    """The first person of a clip as the data set has it: on the floor, from the origin, and captions in `texts/`.
+    """The first person of a clip as the data set has it: on the floor, from the origin; joints not seen are zeros.
 
     The heading is kept: a performance that faces +z at its start keeps facing +z. `path` lies in `new_joints`.
 
@@ -175,9 +175,12 @@ def write(clip: Clip, path: Path) -> None:
     """
     if clip.topology is not _TOPOLOGY:
         raise problem(path, "", f"topology {clip.topology.name}", _TOPOLOGY.name, "convert the clip first")
-    positions = clip.positions[0].copy()
-    positions[..., 1] -= positions[..., 1].min()
-    positions[..., (0, 2)] -= positions[0, 0, (0, 2)]
+    positions, seen = clip.positions[0].copy(), clip.confidence[0] > 0
+    first = int(seen[:, 0].argmax())  # the pelvis
+    positions[..., 1] -= positions[seen][:, 1].min(initial=np.inf)
+    positions[..., (0, 2)] -= positions[first, 0, (0, 2)]
+    positions[seen & ~positions.any(-1), 1] = 1e-6  # all zero would mean that it is not seen
+    positions[~seen] = 0
     with path.open("wb") as file:
         np.lib.format.write_array(file, np.ascontiguousarray(positions, np.float32), version=(1, 0), allow_pickle=False)
 
