@@ -1,8 +1,10 @@
 """From a file's own space to the project's: metres, right-handed, +y up. Units and axes are declared, known or fitted."""
 
 import numpy as np
+from jaxtyping import Float
 
 from skeletonllm.errors import ConfigError
+from skeletonllm.skeleton.topology import SIDES, Topology
 
 # CMU's unit is that of its ASF files: 1/0.45 inch.
 UNITS_M = {"m": 1.0, "cm": 0.01, "mm": 0.001, "in": 0.0254, "cmu": 0.0254 / 0.45, "ft": 0.3048}
@@ -24,6 +26,48 @@ def fit_unit(body_size: float) -> tuple[float, str]:
         return USUAL_BODY_M / body_size, "fitted"
     best = min(fits, key=lambda unit: abs(np.log(body_size * UNITS_M[unit] / USUAL_BODY_M)))
     return UNITS_M[best], best
+
+
+def find_up(positions: Float[np.ndarray, "persons frames joints 3"], topology: Topology) -> tuple[str, float]:
+    """The axis that points up, such as "+z", and how sure that is: the share of frames (0 to 1) that say so.
+
+    People stand, walk and sit with the head above the feet: each person and frame votes for the axis that lies nearest
+    to the line from the lowest to the highest part of the body that is seen. Of somebody who lies all the time it says
+    where the head is. ("+y", 0.0) where the topology names no parts that could say it, or they are never seen.
+
+    Args:
+        positions: in any unit and space; (0, 0, 0) and NaN mean "not seen".
+        topology: what the joints are.
+    """
+    waist = _middle(positions, topology, ("hip", "pelvis"))
+    top = _middle(positions, topology, ("head", "neck", "chest", "shoulder"))
+    bottom = _middle(positions, topology, ("ankle", "knee"))
+    top, bottom = waist if top is None else top, waist if bottom is None else bottom
+    if top is None or bottom is None:
+        return "+y", 0.0
+    with np.errstate(invalid="ignore", over="ignore"):
+        body = (top - bottom).reshape(-1, 3)
+    body = body[np.isfinite(body).all(-1) & (body != 0).any(-1)]
+    if not len(body):
+        return "+y", 0.0
+    axis = np.abs(body).argmax(-1)
+    downward = np.take_along_axis(body, axis[:, None], -1)[:, 0] < 0
+    votes = np.bincount(2 * axis + downward, minlength=6)
+    best = int(votes.argmax())
+    return f"{'+-'[best % 2]}{'xyz'[best // 2]}", float(votes[best] / votes.sum())
+
+
+def _middle(positions: np.ndarray, topology: Topology, parts: tuple[str, ...]) -> np.ndarray | None:
+    """The middle of the left, central and right joint of the first part that is ever seen: `[persons, frames, 3]`."""
+    for part in parts:
+        joints = [joint for side in SIDES if (joint := topology.find(part, side)) is not None]
+        places = positions[:, :, joints].astype(np.float64)
+        seen = (np.isfinite(places) & (places != 0).any(-1, keepdims=True)).all(-1)
+        if seen.any():
+            count = seen.sum(-1)[..., None]
+            total = np.where(seen[..., None], places, 0).sum(2)
+            return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return None
 
 
 def upright(up: str) -> np.ndarray:

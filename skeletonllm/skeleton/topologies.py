@@ -202,6 +202,20 @@ TOPOLOGIES = {
             RightForeArm<RightArm RightHand<RightForeArm RightHandThumb<RightHand
             RightHandThumbSite<RightHandThumb RightWristEnd<RightHand RightWristSite<RightWristEnd""",
         ),
+        # The skeleton of CMU's recordings as BVH files have it, with the tips of its chains.
+        _tree(
+            "cmu_38",
+            """Hips<- LHipJoint<Hips LeftUpLeg<LHipJoint LeftLeg<LeftUpLeg LeftFoot<LeftLeg
+            LeftToeBase<LeftFoot LeftToeSite<LeftToeBase RHipJoint<Hips RightUpLeg<RHipJoint
+            RightLeg<RightUpLeg RightFoot<RightLeg RightToeBase<RightFoot RightToeSite<RightToeBase
+            LowerBack<Hips Spine<LowerBack Spine1<Spine Neck<Spine1 Neck1<Neck Head<Neck1 HeadSite<Head
+            LeftShoulder<Spine1 LeftArm<LeftShoulder LeftForeArm<LeftArm LeftHand<LeftForeArm
+            LeftFingerBase<LeftHand LeftHandIndex1<LeftFingerBase LeftHandIndexSite<LeftHandIndex1
+            LThumb<LeftHand LThumbSite<LThumb RightShoulder<Spine1 RightArm<RightShoulder
+            RightForeArm<RightArm RightHand<RightForeArm RightFingerBase<RightHand
+            RightHandIndex1<RightFingerBase RightHandIndexSite<RightHandIndex1 RThumb<RightHand
+            RThumbSite<RThumb""",
+        ),
         # MMM's own names are BP, BT, BLN, LS ...; these say what they are. Not checked on data.
         _tree(
             "kit_21",

@@ -1,7 +1,7 @@
 """Joints, their parents, and what each joint is on the body. Knows no file format and no clip."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from skeletonllm.errors import DataError
@@ -66,7 +66,8 @@ def side_of(joint_name: str) -> str:
     """Which side of the body a joint's name speaks of: `left`, `right` or `center`."""
     name = joint_name.rsplit(":", 1)[-1]
     name = re.sub(r"left", "left", re.sub(r"right", "right", name, flags=re.IGNORECASE), flags=re.IGNORECASE)
-    name = re.sub(r"_L(?=_|$)", "_l", re.sub(r"_R(?=_|$)", "_r", name))
+    # "Bip01 L Thigh", "Hand_L", "hand.R": a letter that stands alone.
+    name = re.sub(r"(?<![A-Za-z0-9])[LR](?![A-Za-z0-9])", lambda letter: letter[0].lower(), name)
     for side, pattern in _SIDE_PATTERNS.items():
         if pattern.search(name):
             return side
@@ -79,7 +80,7 @@ def part_of(joint_name: str) -> str:
     Raises:
         DataError: no known word is in the name.
     """
-    word = re.sub(r"[^a-z0-9]", "", joint_name.rsplit(":", 1)[-1].lower())
+    word = re.sub(r"[^a-z0-9]", "", joint_name.rsplit(":", 1)[-1].lower()).removeprefix("armature")
     for part, words in _PART_WORDS:
         if any(known in word for known in words):
             # "LeftHip" is a hip, "Hips" and "hip_center" are the pelvis; a lone "hip" (Human3.6M) is too.
@@ -90,6 +91,13 @@ def part_of(joint_name: str) -> str:
         f"joint {joint_name!r}: no body part is known by this name; expected a name with one of "
         f"{', '.join(BODY_PARTS)} or a usual alias of one in it; rename the joint or give a topology"
     )
+
+
+def _part_or_none(joint_name: str) -> str | None:
+    try:
+        return part_of(joint_name)
+    except DataError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -136,10 +144,33 @@ class Topology:
             raise DataError(f"topology {self.name}: unknown body parts {unknown}; known are {', '.join(BODY_PARTS)}")
 
     @classmethod
-    def from_names(cls, name: str, joint_names: tuple[str, ...], parents: tuple[int, ...], dims: int = 3) -> "Topology":
-        """A topology whose parts and mirror pairs are read from its joints' names."""
-        parts = tuple(part_of(joint) for joint in joint_names)
-        return cls(name, joint_names, parents, parts, _mirror_pairs(joint_names), dims)
+    def from_names(
+        cls, name: str, joint_names: tuple[str, ...], parents: tuple[int, ...], dims: int = 3, inherit: bool = False
+    ) -> "Topology":
+        """A topology whose parts and mirror pairs are read from its joints' names.
+
+        Args:
+            name: of the topology.
+            joint_names: one per joint.
+            parents: index of each joint's parent, -1 at the root.
+            dims: 3, or 2 for image coordinates.
+            inherit: whether a joint whose name says nothing is of its nearest named ancestor's part (a ponytail is of
+                the head, a tip of the hand), and of the pelvis where it has none; otherwise it is refused.
+
+        Raises:
+            DataError: a name says nothing; with `inherit`, no name says anything.
+        """
+        pairs = _mirror_pairs(joint_names)
+        if not inherit:
+            return cls(name, joint_names, parents, tuple(map(part_of, joint_names)), pairs, dims)
+        parts = [_part_or_none(joint) for joint in joint_names]
+        if not any(parts):
+            part_of(joint_names[0])
+        topology = cls(name, joint_names, parents, tuple(part or "pelvis" for part in parts), pairs, dims)
+        for joint in topology.order:  # safe: a topology's parents lead to its root
+            above = parents[joint]
+            parts[joint] = parts[joint] or (parts[above] if above != -1 else "pelvis")
+        return replace(topology, parts=tuple(part or "pelvis" for part in parts))
 
     @property
     def num_joints(self) -> int:

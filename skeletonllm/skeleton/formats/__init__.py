@@ -13,26 +13,45 @@ from pathlib import Path
 from skeletonllm.errors import ConfigError, FormatError
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.formats import (
+    amass,
     bvh,
+    cad60,
     coco,
+    expmap,
+    florence3d,
+    h36m,
     humanml3d,
     jhmdb,
+    kard,
+    keraal,
     keraal_json,
     kinetics,
     mediapipe,
+    msraction3d,
+    msrc12,
     ntu,
     ntu_npy,
     nwucla,
     openpose,
+    pkummd,
+    plain_csv,
+    plain_numpy,
+    plain_parquet,
     pyskl,
+    uiprmd,
+    utdmhad,
+    utkinect,
 )
 from skeletonllm.skeleton.formats.common import HEAD_BYTES, Declared, Format, problem
+from skeletonllm.skeleton.formats.declared import MAX_FPS, Recordings, declaration_of, find_declaration, merged
 
 __all__ = [
     "Declared",
     "Format",
+    "declaration_of",
     "detect",
     "files_of",
+    "find_declaration",
     "find_recordings",
     "formats",
     "holds_recordings",
@@ -44,6 +63,17 @@ _OWN = (
     ntu.FORMAT,
     ntu_npy.FORMAT,
     nwucla.FORMAT,
+    nwucla.TEXT_FORMAT,
+    pkummd.FORMAT,
+    utkinect.FORMAT,
+    msrc12.FORMAT,
+    cad60.FORMAT,
+    uiprmd.FORMAT,
+    keraal.FORMAT,
+    msraction3d.FORMAT,
+    kard.FORMAT,
+    florence3d.FORMAT,
+    utdmhad.FORMAT,
     jhmdb.FORMAT,
     pyskl.FORMAT,
     kinetics.FORMAT,
@@ -54,7 +84,14 @@ _OWN = (
     keraal_json.FORMAT,
     coco.FORMAT,
     humanml3d.FORMAT,
+    amass.FORMAT,
+    expmap.FORMAT,
+    h36m.FORMAT,
     bvh.FORMAT,
+    # Plain numbers last: they look like joints, and nothing more is known of them.
+    plain_csv.FORMAT,
+    plain_numpy.FORMAT,
+    plain_parquet.FORMAT,
 )
 _ENTRY_POINTS = "skeletonllm.formats"
 # Nothing else has these: a damaged file must be reported, not skipped.
@@ -100,13 +137,18 @@ def detect(path: Path) -> Format:
     return found
 
 
-def read(path: Path | str, format: str | None = None, declared: Declared = _NOTHING) -> list[Clip]:
+def read(
+    path: Path | str, format: str | None = None, declared: Declared = _NOTHING, root: Path | None = None
+) -> list[Clip]:
     """All clips of a recording, or of all recordings below a folder, in the project's space.
+
+    The nearest `recordings.toml` is obeyed too, in what the format takes and `declared` does not say.
 
     Args:
         path: the recording, or a folder of recordings.
         format: a name of `formats()`; by default the content decides.
         declared: what the file does not say: topology, fps, unit, up axis.
+        root: no `recordings.toml` above this folder is obeyed; by default all folders above are looked at.
 
     Raises:
         FormatError: the file is damaged, or of no known format.
@@ -119,24 +161,26 @@ def read(path: Path | str, format: str | None = None, declared: Declared = _NOTH
         recordings = find_recordings(path)
         if not recordings:
             raise FormatError(f"{path}: no recording in a known format below it; known are {', '.join(formats())}")
-        return [clip for recording in recordings for clip in read(recording, format, declared)]
+        return [clip for recording in recordings for clip in read(recording, format, declared, root)]
+    beside = declaration_of(path, root)
     chosen = formats()[format] if format is not None else detect(path)
     _check_declared(path, chosen, declared)
-    clips = chosen.read(path, declared)
-    return clips if declared.fps is None else [_at_rate(clip, declared.fps) for clip in clips]
+    told = declared if beside is None else merged(declared, beside.declared, chosen.takes)
+    return [_completed(clip, declared.fps, beside) for clip in chosen.read(path, told)]
 
 
 def find_recordings(folder: Path) -> list[Path]:
     """The recordings below a folder, sorted; side files (labels, captions, feature arrays) are not among them.
 
     A file counts if its content is of a known format, or if its suffix is one that nothing else has: a damaged
-    `.skeleton` must be reported, not skipped. Hidden files and folders are left out.
+    `.skeleton` must be reported, not skipped. Hidden files and folders are left out, and so is a file of which the
+    folder has a twin: the same movement in another form.
     """
-    return sorted(_recordings(folder))
+    return sorted(path for path in _recordings(folder) if not _has_twin(path, folder))
 
 
 def files_of(recording: Path) -> list[Path]:
-    """All files that make up a recording, its labels and captions too, sorted."""
+    """All files that make up a recording, its labels and captions too, sorted; not the `recordings.toml` above it."""
     format = detect(recording)
     own = [path for path in recording.iterdir() if path.is_file()] if recording.is_dir() else [recording]
     return sorted({*own, *format.beside(recording)})
@@ -162,6 +206,12 @@ def _recordings(folder: Path) -> Iterator[Path]:
                 yield from _recordings(path)
         elif _is_recording(path):
             yield path
+
+
+def _has_twin(path: Path, folder: Path) -> bool:
+    kinds = (format for format in formats().values() if path.suffix.lower() in format.suffixes)
+    twins = (twin for format in kinds for twin in format.twins(path))
+    return any(twin.is_relative_to(folder) and twin.is_file() for twin in twins)
 
 
 def _is_recording(path: Path) -> bool:
@@ -207,9 +257,21 @@ def _check_declared(path: Path, format: Format, declared: Declared) -> None:
     for name in ("topology", "unit", "up"):
         if getattr(declared, name) is not None and name not in format.takes:
             raise ConfigError(f"{path}: {format.name} files say their {name} themselves; leave --{name} out")
-    if declared.fps is not None and not 0 < declared.fps <= 10_000:
+    if declared.body_model is not None and "body_model" not in format.takes:
+        raise ConfigError(f"{path}: {format.name} files have positions and need no body; leave --body-model out")
+    if declared.fps is not None and not 0 < declared.fps <= MAX_FPS:
         raise problem(path, "", f"--fps {declared.fps}", "frames per second, more than 0")
 
 
-def _at_rate(clip: Clip, fps: float) -> Clip:
-    return replace(clip, fps=float(fps), source=replace(clip.source, fps_from="declared"))
+def _completed(clip: Clip, fps: float | None, beside: Recordings | None) -> Clip:
+    """The clip at the rate that is declared, and of the data set that `recordings.toml` names.
+
+    The rate of a `recordings.toml` wins over a format's convention, not over what the file itself says.
+    """
+    if fps is None and beside is not None and clip.source.fps_from != "file":
+        fps = beside.declared.fps
+    if fps is not None:
+        clip = replace(clip, fps=float(fps), source=replace(clip.source, fps_from="declared"))
+    if beside is not None and beside.dataset and not clip.source.dataset:
+        clip = replace(clip, source=replace(clip.source, dataset=beside.dataset))
+    return clip

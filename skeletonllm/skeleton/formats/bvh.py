@@ -1,40 +1,44 @@
-"""BVH motion capture files: a hierarchy of joints and Euler angles per frame. Any skeleton, any Euler order.
+"""BVH motion capture files: a hierarchy of joints and Euler angles per frame. Any skeleton, any Euler order, any names.
 
-The hierarchy is parsed by bvhio; the motion block, which is nearly all of the file, by numpy; forward kinematics runs
-over all frames at once. End sites are not joints and are left out.
+The motion block, which is nearly all of the file, is parsed by pyarrow; forward kinematics runs over all frames at once,
+in quaternions. End sites are not joints and are left out. Action and style come from the file's name where a data set
+documents that: Bandai-Namco (`dataset-1_bow_active_001`), LAFAN1 (`walk1_subject5`).
 """
 
-import functools
-import importlib
 import re
-import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skeletonllm.errors import DataError
 from skeletonllm.skeleton.clip import Clip, Source
 from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Declared, Format, brief, problem, read_text
-from skeletonllm.skeleton.kinematics import body_size_m
-from skeletonllm.skeleton.rotations import about, matrices, quaternions
-from skeletonllm.skeleton.spaces import fit_unit, metres_per
+from skeletonllm.skeleton.kinematics import body_size_m, quaternion_product
+from skeletonllm.skeleton.rotations import matrices, quaternions
+from skeletonllm.skeleton.spaces import find_up, fit_unit, metres_per, upright
 from skeletonllm.skeleton.topology import Topology
 
-if TYPE_CHECKING:
-    from bvhio.lib.bvh import BvhJoint
-
 _MAX_FPS = 1000.0
+_MAX_JOINTS = 1000
+_MAX_NAME = 200
+_MAX_VALUE = 1e9
+_FARTHEST_M = 1e5
+_SURE = 0.9  # of this share of frames another axis than +y must be said to be up
+_TIP = -2  # an end site, where a joint has its number
+_ITEM = re.compile(r"(?:(ROOT|JOINT)[ \t]+([^\n{}]+)|(End[ \t]+Site)[^\n{}]*|(OFFSET|CHANNELS)([^\n{}]*)|([{}]))\s*")
+_CHANNEL = re.compile(r"[XYZ](?:position|rotation)")
+_BANDAI = re.compile(r"^dataset-[12]_([a-z-]+)_([a-z-]+)_(\d{1,4})$")
+_LAFAN = re.compile(r"^([A-Za-z]+)(\d{1,2})_(subject\d)$")
 
 
 @dataclass(frozen=True)
 class _Joint:
     name: str
     parent: int
-    offset: np.ndarray
-    channels: tuple[str, ...]
+    offset: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    channels: tuple[str, ...] = ()
 
 
 def sniff(path: Path, head: bytes) -> bool:
@@ -45,39 +49,86 @@ def sniff(path: Path, head: bytes) -> bool:
 def read(path: Path, declared: Declared) -> list[Clip]:
     """The clip of one file: a topology from the joints' names, world rotations kept, metres by the body's size.
 
+    +y is up, as in nearly all files, unless both the movement and the rest pose stand on another axis.
+
     Raises:
-        FormatError: the hierarchy or the motion is damaged, or a joint's name says nothing.
+        FormatError: the hierarchy or the motion is damaged, or no joint's name says anything.
     """
     text = read_text(path)
     head, num_frames, frame_s, motion = _split(path, text)
     joints = _hierarchy(path, head)
-    table = _motion(path, head, motion, num_frames, sum(len(joint.channels) for joint in joints))
-    positions, turns = _forward(joints, table)
-    joints, kept = _without_static_root(joints, positions)
+    table = _motion(path, head.count("\n") + 4, motion, num_frames, joints)
+    places, turns = _forward(joints, table)
+    joints, first = _without_static_root(joints, places)
+    topology = _topology(path, joints)
+    rest, _ = _forward([replace(joint, channels=()) for joint in joints], np.zeros((1, 0)))
+    up = declared.up or _up(places[:, first:], rest, topology)
+    places = (places[:, first:] @ upright(up).T).astype(np.float32)[None]
+    seen = np.ones(places.shape[:3], np.float32)
+    clip = Clip(path.stem, topology, places, seen, 1 / frame_s)
+    unit_m, unit = (metres_per(declared.unit), declared.unit) if declared.unit else fit_unit(body_size_m(clip))
+    farthest = float(np.abs(places).max()) * unit_m
+    if farthest > _FARTHEST_M:
+        raise problem(
+            path, "MOTION", f"a joint {farthest:.3g} m from the origin", "a person", "check the unit (--unit)"
+        )
+    action, source = _labels(path.stem)
+    how = "declared" if declared.unit else "by the body's size"
+    turned = quaternion_product(quaternions(upright(up)), turns[:, first:])
+    return [
+        replace(
+            clip,
+            positions=(places * unit_m).astype(np.float32),
+            rotations=np.where(turned[..., :1] < 0, -turned, turned).astype(np.float32)[None],
+            action=action,
+            source=replace(source, space=f"{unit}, {up} up ({how})"),
+        )
+    ]
+
+
+def _labels(stem: str) -> tuple[str | None, Source]:
+    """Action and source as the names of the known data sets say."""
+    source = Source(format="bvh", fps_from="file")
+    if bandai := _BANDAI.match(stem):
+        action, style, number = bandai.groups()
+        return action, replace(source, setup=style, repetition=str(int(number)))
+    if lafan := _LAFAN.match(stem):
+        action, take, subject = lafan.groups()
+        return action, replace(source, subject=subject, repetition=take)
+    return None, source
+
+
+def _beside(path: Path) -> Sequence[Path]:
+    """Bandai-Namco's ids of action and style: the file of the same name with `.json`."""
+    ids = path.with_suffix(".json")
+    return [ids] if _BANDAI.match(path.stem) and ids.is_file() else []
+
+
+def _topology(path: Path, joints: list[_Joint]) -> Topology:
+    names: list[str] = []
+    taken: set[str] = set()
+    for joint in joints:
+        name, count = joint.name, 1
+        while name in taken:
+            count += 1
+            name = f"{joint.name}_{count}"
+        names.append(name)
+        taken.add(name)
     try:
-        names = tuple(joint.name for joint in joints)
-        topology = Topology.from_names(f"bvh_{len(joints)}", names, tuple(joint.parent for joint in joints))
+        parents = tuple(joint.parent for joint in joints)
+        return Topology.from_names(f"bvh_{len(joints)}", tuple(names), parents, inherit=True)
     except DataError as error:
         raise problem(
             path, "HIERARCHY", str(error), "joint names that say what they are", "rename the joints"
         ) from error
-    places = positions[None, :, kept].astype(np.float32)
-    seen = np.ones(places.shape[:3], np.float32)
-    clip = Clip(path.stem, topology, places, seen, 1 / frame_s)
-    unit_m, unit = (metres_per(declared.unit), declared.unit) if declared.unit else fit_unit(body_size_m(clip))
-    how = "declared" if declared.unit else "by the body's size"
-    source = Source(format="bvh", fps_from="file", space=f"{unit}, +y up ({how})")
-    return [
-        Clip(
-            clip.clip_id,
-            topology,
-            (places * unit_m).astype(np.float32),
-            seen,
-            clip.fps,
-            rotations=quaternions(turns[:, kept])[None],
-            source=source,
-        )
-    ]
+
+
+def _up(places: np.ndarray, rest: np.ndarray, topology: Topology) -> str:
+    """+y, unless the movement is sure of another axis and the rest pose does not contradict."""
+    found, sure = find_up(places[None], topology)
+    if found == "+y" or sure < _SURE or find_up(rest[None], topology)[0] == "+y":
+        return "+y"
+    return found
 
 
 def _split(path: Path, text: str) -> tuple[str, int, float, str]:
@@ -95,99 +146,205 @@ def _split(path: Path, text: str) -> tuple[str, int, float, str]:
     return text[: match.start()], num_frames, frame_s, text[match.end() :]
 
 
-@functools.cache
-def _library() -> ModuleType:
-    """bvhio, imported at the first BVH file; its own dependency warns about its own future."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PendingDeprecationWarning)
-        return importlib.import_module("bvhio")
+def _items(path: Path, head: str) -> Iterator[tuple[int, str, str]]:
+    """Line, keyword (or bracket) and the rest of each item of the hierarchy."""
+    at = head.find("HIERARCHY")
+    if at < 0 or head[:at].strip():
+        raise problem(path, "line 1", brief(head[:40]), "HIERARCHY", "give a BVH file")
+    at += len("HIERARCHY")
+    at += len(head[at:]) - len(head[at:].lstrip())
+    line, counted = 1, 0
+    while at < len(head):
+        line, counted = line + head.count("\n", counted, at), at
+        item = _ITEM.match(head, at)
+        if item is None:
+            raise problem(
+                path,
+                f"line {line}",
+                brief(head[at:].split("\n", 1)[0]),
+                "ROOT, JOINT, End Site, OFFSET, CHANNELS, { or }",
+            )
+        word = item[1] or item[3] or item[4] or item[6]
+        yield line, word, (item[2] or item[5] or "").strip()
+        at = item.end()
 
 
 def _hierarchy(path: Path, head: str) -> list[_Joint]:
     """The joints, parents first, in the order of their channels."""
-    opened, closed = head.count("{"), head.count("}")
-    # bvhio waits forever for a bracket that never comes.
-    if not opened or opened != closed:
-        raise problem(path, "HIERARCHY", f"{opened} opening and {closed} closing brackets", "as many of both")
-    try:
-        root = _library().readAsBvh(str(path), loadKeyFrames=False).Root
-    except (SyntaxError, ValueError, IndexError, RecursionError) as error:
-        where = f"line {error.lineno}" if isinstance(error, SyntaxError) and error.lineno else "HIERARCHY"
-        raise problem(path, where, brief(error.args[0] if error.args else error, 120), "a BVH hierarchy") from error
     joints: list[_Joint] = []
-
-    def add(node: "BvhJoint", parent: int) -> None:
-        unknown = [channel for channel in node.Channels if not re.fullmatch("[XYZ](position|rotation)", channel)]
-        if unknown:
-            raise problem(path, f"joint {node.Name}", f"channel {unknown[0]!r}", "Xposition ... Zrotation")
-        joints.append(_Joint(node.Name, parent, np.array(tuple(node.Offset), np.float64), tuple(node.Channels)))
-        number = len(joints) - 1
-        for child in node.Children:
-            add(child, number)
-
-    add(root, -1)
+    inside: list[int] = []  # joints (or tips) whose brackets are open
+    due: int | None = None  # the one whose bracket must come next
+    line = 1
+    for line, word, rest in _items(path, head):
+        where, at = f"line {line}", inside[-1] if inside else None
+        in_joint = at is not None and at != _TIP
+        if (word == "{") != (due is not None):
+            raise problem(path, where, brief(f"{word} {rest}".strip()), "{" if due is not None else "no bracket here")
+        if due is not None:
+            inside.append(due)
+            due = None
+        elif word == "}" and inside:
+            inside.pop()
+        elif word in ("ROOT", "JOINT") and (in_joint if word == "JOINT" else not joints):
+            if not 0 < len(rest) <= _MAX_NAME or len(joints) == _MAX_JOINTS:
+                raise problem(
+                    path, where, brief(f"joint {len(joints) + 1}, {rest}"), f"at most {_MAX_JOINTS}, with names"
+                )
+            due = len(joints)
+            joints.append(_Joint(rest, -1 if at is None else at))
+        elif word not in ("ROOT", "JOINT", "OFFSET", "CHANNELS", "}") and in_joint:
+            due = _TIP
+        elif word == "OFFSET" and at is not None:
+            if at != _TIP:
+                joints[at] = replace(joints[at], offset=_offset(path, where, rest))
+        elif word == "CHANNELS" and at is not None and in_joint:
+            joints[at] = replace(joints[at], channels=_channels(path, f"{where}, joint {joints[at].name}", rest))
+        else:
+            raise problem(path, where, brief(f"{word} {rest}".strip()), "one ROOT, and all else inside its brackets")
+    if inside or due is not None or not joints:
+        raise problem(path, f"line {line}", f"the end with {len(inside)} brackets open", "one whole ROOT")
     return joints
 
 
-def _motion(path: Path, head: str, motion: str, num_frames: int, num_channels: int) -> np.ndarray:
+def _offset(path: Path, where: str, text: str) -> tuple[float, float, float]:
+    try:
+        x, y, z = (float(word) for word in text.split())
+    except ValueError:
+        raise problem(path, where, brief(text), "OFFSET and three numbers") from None
+    if not max(abs(x), abs(y), abs(z)) < _MAX_VALUE:
+        raise problem(path, where, brief(text), f"an offset below {_MAX_VALUE:g}")
+    return x, y, z
+
+
+def _channels(path: Path, where: str, text: str) -> tuple[str, ...]:
+    count, *channels = text.split() or ["nothing"]
+    unknown = next((channel for channel in channels if not _CHANNEL.fullmatch(channel)), None)
+    if unknown is not None:
+        raise problem(path, where, f"channel {brief(unknown)}", "Xposition ... Zrotation")
+    if count != str(len(channels)) or len(channels) > 6:
+        raise problem(
+            path, where, f"{brief(count)} and {len(channels)} channels", "their number (0 to 6), then as many"
+        )
+    return tuple(channels)
+
+
+def _motion(path: Path, first_line: int, motion: str, num_frames: int, joints: list[_Joint]) -> np.ndarray:
     """The motion block: `[frames, channels]`."""
-    rows = motion.rstrip().count("\n") + 1
-    first_line = head.count("\n") + 4
+    num_channels = sum(len(joint.channels) for joint in joints)
+    if not len(joints) <= 4 * num_channels:
+        raise problem(path, "HIERARCHY", f"{num_channels} channels of {len(joints)} joints", "joints that can turn")
     if num_frames * num_channels > MAX_NUMBERS:
         raise problem(path, "Frames:", f"{num_frames} frames", f"at most {MAX_NUMBERS // num_channels}")
-    words = motion.split()
+    words = motion.encode().split()
     if len(words) != num_frames * num_channels:
-        for number, row in enumerate(motion.rstrip().split("\n"), first_line):
-            if row.strip() and len(row.split()) != num_channels:
-                raise problem(path, f"line {number}", f"{len(row.split())} numbers", f"{num_channels} channels")
-        raise problem(path, f"line {first_line + rows - 1}", f"{rows} frames", f"{num_frames}, as Frames: says")
+        raise _miscounted(path, first_line, motion.rstrip(), num_frames, num_channels)
+    numbers = _parsed(words)
+    if len(numbers) != len(words):
+        bad = next(number for number, word in enumerate(words) if not _is_number(word))
+        line = first_line + bad // num_channels
+        raise problem(path, f"line {line}", brief(words[bad].decode()), "a number")
+    sane = np.abs(numbers) < _MAX_VALUE  # NaN is not
+    if not sane.all():
+        bad = int(np.argmin(sane))
+        line = first_line + bad // num_channels
+        raise problem(path, f"line {line}", words[bad].decode(), f"finite numbers below {_MAX_VALUE:g}")
+    return numbers.reshape(num_frames, num_channels)
+
+
+def _parsed(words: list[bytes]) -> np.ndarray:
+    """The numbers, fewer than there are words where one is none."""
+    import pyarrow as pa
+    import pyarrow.csv
+
     try:
-        table = np.array(words, np.float64)
-    except ValueError as error:
-        raise problem(path, "MOTION", brief(str(error)), "numbers") from error
-    if not np.isfinite(table).all():
-        bad = int(np.argmin(np.isfinite(table)))
-        raise problem(path, f"line {first_line + bad // num_channels}", words[bad], "finite numbers")
-    return table.reshape(num_frames, num_channels)
+        table = pyarrow.csv.read_csv(
+            pa.py_buffer(b"\n".join(words)),
+            pyarrow.csv.ReadOptions(use_threads=False, column_names=["number"]),
+            pyarrow.csv.ParseOptions(quote_char=False),
+            pyarrow.csv.ConvertOptions(column_types={"number": pa.float64()}),
+        )
+        return table["number"].to_numpy()
+    except pa.ArrowInvalid:  # at "+1.5" too
+        return np.array([float(word) for word in words if _is_number(word)], np.float64)
+
+
+def _is_number(word: bytes) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return b"_" not in word
+
+
+def _miscounted(path: Path, first_line: int, motion: str, num_frames: int, num_channels: int) -> Exception:
+    rows = motion.split("\n")
+    for line, row in enumerate(rows, first_line):
+        if row.strip() and len(row.split()) != num_channels:
+            return problem(path, f"line {line}", f"{len(row.split())} numbers", f"{num_channels} channels")
+    return problem(path, f"line {first_line + len(rows) - 1}", f"{len(rows)} frames", f"{num_frames}, as Frames: says")
 
 
 def _forward(joints: list[_Joint], table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """World positions `[frames, joints, 3]` in the file's unit, and world rotations `[frames, joints, 3, 3]`.
+    """World positions `[frames, joints, 3]` in the file's unit, and world quaternions (wxyz) `[frames, joints, 4]`.
 
     A position channel takes the place of that coordinate of the offset; rotations multiply in the listed order.
     """
-    frames = len(table)
-    places = np.zeros((frames, len(joints), 3))
-    turns = np.zeros((frames, len(joints), 3, 3))
+    columns = np.ascontiguousarray(table.T)
+    half = np.radians(columns) / 2
+    cos, sin = np.cos(half), np.sin(half)
+    # Frames last: each step below runs along memory.
+    places = np.empty((len(joints), 3, len(table)))
+    turns = np.empty((len(joints), 4, len(table)))
     at = 0
     for number, joint in enumerate(joints):
-        offset = np.broadcast_to(joint.offset, (frames, 3)).copy()
-        turn = np.broadcast_to(np.eye(3), (frames, 3, 3))
+        offset: list[float | np.ndarray] = list(joint.offset)
+        turn = [1.0, 0.0, 0.0, 0.0] if joint.parent == -1 else list(turns[joint.parent])
+        start = turn
         for channel in joint.channels:
             axis = "XYZ".index(channel[0])
             if channel.endswith("position"):
-                offset[:, axis] = table[:, at]
+                offset[axis] = columns[at]
             else:
-                turn = turn @ about("xyz"[axis], np.radians(table[:, at]))
+                turn = _turned(turn, axis, cos[at], sin[at])
             at += 1
-        if joint.parent == -1:
-            places[:, number], turns[:, number] = offset, turn
-        else:
-            parent = turns[:, joint.parent]
-            places[:, number] = places[:, joint.parent] + (parent @ offset[..., None])[..., 0]
-            turns[:, number] = parent @ turn
-    return places, turns
+        moved = offset if joint.parent == -1 else _rotated(start, offset)
+        for axis in range(3):
+            places[number, axis] = moved[axis] if joint.parent == -1 else moved[axis] + places[joint.parent, axis]
+        for part in range(4):
+            turns[number, part] = turn[part]
+    return places.transpose(2, 0, 1), turns.transpose(2, 0, 1)
 
 
-def _without_static_root(joints: list[_Joint], positions: np.ndarray) -> tuple[list[_Joint], list[int]]:
-    """The joints without a root that only marks the place: it has one child, which is the body's real root."""
+def _turned(turn: list, axis: int, cos: np.ndarray, sin: np.ndarray) -> list:
+    """A quaternion times a turn about one coordinate axis, given the cosine and sine of half its angle."""
+    own, second, third = 1 + axis, 1 + (axis + 1) % 3, 1 + (axis + 2) % 3
+    new = list(turn)
+    new[0] = turn[0] * cos - turn[own] * sin
+    new[own] = turn[own] * cos + turn[0] * sin
+    new[second] = turn[second] * cos + turn[third] * sin
+    new[third] = turn[third] * cos - turn[second] * sin
+    return new
+
+
+def _rotated(turn: list, vector: list) -> list:
+    """A vector turned by a unit quaternion: `v + 2 u x (u x v + w v)`."""
+    w, x, y, z = turn
+    a, b, c = vector
+    first, second, third = y * c - z * b + w * a, z * a - x * c + w * b, x * b - y * a + w * c
+    return [a + 2 * (y * third - z * second), b + 2 * (z * first - x * third), c + 2 * (x * second - y * first)]
+
+
+def _without_static_root(joints: list[_Joint], places: np.ndarray) -> tuple[list[_Joint], int]:
+    """The joints without a root that only marks the place, and the number of the first.
+
+    Such a root never moves and has one child, which does: the body's real root.
+    """
     children = [number for number, joint in enumerate(joints) if joint.parent == 0]
-    still = np.ptp(positions[:, 0], axis=0).max() < 1e-6
+    still = np.ptp(places[:, 0], axis=0).max() < 1e-6
     marks = "root" in joints[0].name.lower() and len(children) == 1
-    if not (still and marks and np.linalg.norm(positions[:, children[0]] - positions[:, 0], axis=-1).max() > 1e-3):
-        return joints, list(range(len(joints)))
-    moved = [_Joint(joint.name, joint.parent - 1, joint.offset, joint.channels) for joint in joints[1:]]
-    return moved, list(range(1, len(joints)))
+    if not (still and marks and np.linalg.norm(places[:, children[0]] - places[:, 0], axis=-1).max() > 1e-3):
+        return joints, 0
+    return [replace(joint, parent=joint.parent - 1) for joint in joints[1:]], 1
 
 
 def write(clip: Clip, path: Path, units_per_m: float = 100.0) -> None:
@@ -259,4 +416,13 @@ def _euler_zxy(turns: np.ndarray) -> np.ndarray:
     return np.degrees(np.stack((z, x, y), axis=-1))
 
 
-FORMAT = Format("bvh", (".bvh",), "BVH motion capture", sniff, read, takes=frozenset({"unit"}))
+FORMAT = Format(
+    "bvh",
+    (".bvh",),
+    "BVH motion capture, any hierarchy",
+    sniff,
+    read,
+    takes=frozenset({"unit", "up"}),
+    beside=_beside,
+    origin="many; Bandai-Namco: CC BY-NC 4.0, LAFAN1: CC BY-NC-ND 4.0, CMU: free, not to be resold",
+)

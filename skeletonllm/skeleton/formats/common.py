@@ -28,12 +28,14 @@ class Declared:
         fps: frames per second; wins over the file and over the format's convention.
         unit: a name of `skeletonllm.skeleton.spaces.UNITS_M`.
         up: the axis that points up, such as "+y" or "-z".
+        body_model: the user's own model of the SMPL family as `.npz`, for files of poses.
     """
 
     topology: Topology | None = None
     fps: float | None = None
     unit: str | None = None
     up: str | None = None
+    body_model: Path | None = None
 
 
 def _alone(_: Path) -> Sequence[Path]:
@@ -52,6 +54,7 @@ class Format:
         read: all clips of a recording, in the project's space.
         takes: which fields of `Declared` the reader itself obeys, besides `fps`.
         beside: other files that belong to a recording (labels, captions); they are part of its content.
+        twins: other files of the same movement: where one of them is in the same folder of recordings, this is none.
         is_folder: a recording is a folder with one file per frame; `sniff` then gets its first file, `read` the folder.
         origin: who published data in this format, and under which terms.
     """
@@ -63,6 +66,7 @@ class Format:
     read: Callable[[Path, Declared], list[Clip]]
     takes: frozenset[str] = frozenset()
     beside: Callable[[Path], Sequence[Path]] = _alone
+    twins: Callable[[Path], Sequence[Path]] = _alone
     is_folder: bool = False
     origin: str = ""
 
@@ -103,7 +107,9 @@ def read_text(path: Path) -> str:
     return text
 
 
-def read_table(path: Path, columns: int, delimiter: str | None = None, skip_rows: int = 0) -> np.ndarray:
+def read_table(
+    path: Path, columns: int, delimiter: str | None = None, skip_rows: int = 0, end: str | None = None
+) -> np.ndarray:
     """The numbers of a text file with the same count in every line: `[rows, columns]` float64.
 
     Args:
@@ -111,11 +117,14 @@ def read_table(path: Path, columns: int, delimiter: str | None = None, skip_rows
         columns: numbers in a line.
         delimiter: what stands between two; blanks and tabs by default.
         skip_rows: lines before the numbers.
+        end: a last line that may follow the numbers.
 
     Raises:
         FormatError: a line has another count, or something that is no number; says which.
     """
     lines = read_text(path).splitlines()[skip_rows:]
+    if end is not None and lines[-1:] == [end]:
+        lines.pop()
     text = "\n".join(line.rstrip().removesuffix(delimiter or "") for line in lines)
     try:
         with warnings.catch_warnings():
@@ -186,8 +195,9 @@ def build_clip(
     """
     if 0 in positions.shape:
         raise problem(path, where, f"{positions.shape[1]} frames", "at least one", "leave the recording out")
-    with np.errstate(invalid="ignore"):
-        farthest = np.nanmax(np.abs(positions), initial=0, where=np.isfinite(positions))
+    farthest = np.abs(positions).max()
+    if not np.isfinite(farthest):
+        farthest = np.abs(positions[np.isfinite(positions)]).max(initial=0)
     if farthest > _FARTHEST_M:
         raise problem(path, where, f"a joint {farthest:.3g} m from the origin", "a person", "check the unit (--unit)")
     places, seen = mask_unseen(positions.astype(np.float32), confidence)
@@ -211,6 +221,6 @@ def build_clip(
 
 
 def brief(value: object, length: int = 60) -> str:
-    """A value for an error message, cut where it is long."""
-    shown = repr(value)
+    """A value for an error message, in one line, cut where it is long."""
+    shown = " ".join(repr(value).split())
     return shown if len(shown) <= length else shown[:length] + "..."

@@ -1,6 +1,9 @@
-"""BVH files: round trip, units, a root that only marks the place, damage."""
+"""BVH files: round trip, units, axes, names, a root that only marks the place, damage, and real recordings."""
 
+import contextlib
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +12,14 @@ from hypothesis import strategies as st
 
 from skeletonllm.errors import FormatError
 from skeletonllm.skeleton import sensors
-from skeletonllm.skeleton.formats import bvh, read
+from skeletonllm.skeleton.formats import Declared, bvh, files_of, find_recordings, read
 from skeletonllm.skeleton.kinematics import bone_lengths, point
 from skeletonllm.skeleton.performers import ACTIONS, perform
+from skeletonllm.skeleton.rotations import matrices, quaternions
+from skeletonllm.skeleton.spaces import upright
+from skeletonllm.skeleton.topology import part_of, side_of
+
+DATA = Path(__file__).parents[5] / "shared" / "data"
 
 SMALL = """HIERARCHY
 ROOT Hips
@@ -108,11 +116,23 @@ def test_bones_keep_their_length(tmp_path):
         ("Frames: 2", "Frames: two", "found 'two'"),
         ("Frame Time: 0.0333333", "Frame Time: 0", "2 frames of 0.0 s"),
         ("1 90 0 90", "1 90 90", "line 25: found 11 numbers, expected 12 channels"),
-        ("1 90 0 90", "1 90 x 90", "expected numbers"),
+        ("1 90 0 90", "1 90 x 90", "line 25: found 'x', expected a number"),
+        ("1 90 0 90", "1 90 1_0 90", "line 25: found '1_0', expected a number"),
+        ("1 90 0 90", "1 90 NA 90", "line 25: found NA, expected finite"),
+        ("1 90 0 90", "1 90 1e999 90", "line 25: found 1e999, expected finite"),
+        ("1 90 0 90", "1 90 2e8 90", "from the origin"),
+        ("OFFSET 0 50 0", "OFFSET 0 50", "line 8: found '0 50', expected OFFSET and three numbers"),
+        ("OFFSET 0 50 0", "OFFSET 0 inf 0", "line 8: found '0 inf 0', expected an offset below"),
+        ("OFFSET 0 50 0", "Offset 0 50 0", "line 8: found 'Offset 0 50 0', expected ROOT"),
+        ("JOINT Neck\n", "JOINT Neck\nJOINT Neck\n", "line 7: found 'JOINT Neck', expected {"),
+        ("JOINT Neck", "ROOT Neck", "line 6: found 'ROOT Neck', expected one ROOT"),
+        ("JOINT Neck", "JOINT " + "N" * 300, "joint 2, NNN"),
+        ("\t\t\tEnd Site\n", "", "line 14: found '{', expected no bracket here"),
+        ("HIERARCHY\n", "HIERARCHY }\n", "line 1: found '}'"),
+        ("HIERARCHY\n", "HIERARCHY\n" + "}" * 3, "line 2: found '}'"),
         ("1 90 0 90", "1 90 nan 90", "line 25: found nan, expected finite"),
-        ("\t\t}\n\t}\n}\n", "\t\t}\n\t}\n", "4 opening and 3 closing brackets"),
-        ("CHANNELS 3", "CHANNELS 4", "Channel count mismatch"),
-        ("JOINT Neck", "JOINT Zork", "no body part is known by this name"),
+        ("\t\t}\n\t}\n}\n", "\t\t}\n\t}\n", "found the end with 1 brackets open"),
+        ("CHANNELS 3", "CHANNELS 4", "line 9, joint Neck: found '4' and 3 channels"),
         ("3 Zrotation", "3 Wrotation", "channel 'Wrotation'"),
     ],
 )
@@ -137,3 +157,142 @@ def test_a_file_cut_anywhere_is_one_error_and_never_waits(tmp_path_factory, cut)
 def test_a_clip_without_rotations_is_not_written(tmp_path):
     with pytest.raises(FormatError, match="without rotations"):
         bvh.write(replace(mocap(), rotations=None), tmp_path / "a.bvh")
+
+
+def test_a_joint_whose_name_says_nothing_is_of_its_ancestors_part(tmp_path):
+    (tmp_path / "a.bvh").write_text(
+        SMALL.replace("JOINT Neck", "JOINT Bip01 X Ponytail").replace("JOINT Head", "JOINT tip")
+    )
+    (clip,) = read(tmp_path / "a.bvh")
+    assert clip.topology.joint_names == ("Hips", "Bip01 X Ponytail", "tip")
+    assert clip.topology.parts == ("pelvis", "pelvis", "pelvis")
+    (tmp_path / "b.bvh").write_text(SMALL.replace("Hips", "joint1").replace("Neck", "joint2").replace("Head", "joint3"))
+    with pytest.raises(FormatError, match="'joint1': no body part is known by this name"):
+        read(tmp_path / "b.bvh")
+
+
+def test_joints_of_the_same_name_are_told_apart(tmp_path):
+    (tmp_path / "a.bvh").write_text(SMALL.replace("JOINT Neck", "JOINT Head"))
+    (clip,) = read(tmp_path / "a.bvh")
+    assert clip.topology.joint_names == ("Hips", "Head", "Head_2")
+
+
+def test_numbers_with_a_plus_are_numbers(tmp_path):
+    (tmp_path / "a.bvh").write_text(SMALL)
+    (tmp_path / "b.bvh").write_text(SMALL.replace("1 90 0 90", "+1 +90. 0 +9e1"))
+    one, other = read(tmp_path / "a.bvh")[0], read(tmp_path / "b.bvh")[0]
+    np.testing.assert_array_equal(one.positions, other.positions)
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (
+            ("mixamorig:Hips", "mixamorig:LeftUpLeg", "mixamorig:LeftHandIndex1", "mixamorig:HeadTop_End"),
+            ("pelvis center", "hip left", "hand left", "head center"),
+        ),
+        (
+            ("Bip01 Pelvis", "Bip01 L Thigh", "Bip01 R Calf", "Bip01 L Finger0", "Bip01 R Clavicle"),
+            ("pelvis center", "hip left", "knee right", "hand left", "shoulder right"),
+        ),
+        (("Hips", "RightShin", "LeftThigh", "RightToeTip"), ("pelvis center", "knee right", "hip left", "foot right")),
+        (("Armature_Hips", "Armature_Leg_L", "Armature_Arm.R"), ("pelvis center", "knee left", "shoulder right")),
+    ],
+)
+def test_the_names_of_usual_programs_are_known(names, parts):
+    assert tuple(f"{part_of(name)} {side_of(name)}" for name in names) == parts
+
+
+def turned_file(folder, up):
+    clip = mocap("wave")
+    turn = upright(up).T
+    turned = (clip.positions.astype(np.float64) @ turn.T).astype(np.float32)
+    assert clip.rotations is not None
+    # The bones at rest stand on that axis too, as in files of programs that have z up.
+    rotations = quaternions(turn @ matrices(clip.rotations) @ turn.T)
+    bvh.write(replace(clip, positions=turned, rotations=rotations), folder / "a.bvh")
+    return clip
+
+
+@pytest.mark.parametrize("up", ["+y", "+z", "-z"])
+def test_the_axis_on_which_movement_and_rest_pose_stand_is_up(tmp_path, up):
+    clip = turned_file(tmp_path, up)
+    (back,) = read(tmp_path / "a.bvh")
+    assert back.source.space == f"cm, {up} up (by the body's size)"
+    order = [back.topology.joint_names.index(name) for name in clip.topology.joint_names]
+    np.testing.assert_allclose(back.positions[:, :, order], clip.positions, atol=1e-4)
+
+
+def test_what_is_declared_wins(tmp_path):
+    (tmp_path / "a.bvh").write_text(SMALL)
+    (clip,) = read(tmp_path / "a.bvh", declared=Declared(unit="mm", up="-y"))
+    np.testing.assert_allclose(clip.positions[0, 0, 0], (0, -0.09, 0), atol=1e-6)
+    assert clip.source.space == "mm, -y up (declared)"
+    assert clip.rotations is not None
+    np.testing.assert_allclose(matrices(clip.rotations[0, 0, 0]), upright("-y"), atol=1e-6)
+
+
+def test_known_data_sets_say_their_action_in_the_files_name(tmp_path):
+    path = tmp_path / "dataset-2_walk-turn-left_masculine_012.bvh"
+    path.write_text(SMALL)
+    path.with_suffix(".json").write_text('{"content": 1, "style": 2}')
+    (clip,) = read(path)
+    assert (clip.action, clip.source.setup, clip.source.repetition) == ("walk-turn-left", "masculine", "12")
+    assert files_of(path) == [path, path.with_suffix(".json")]
+    assert find_recordings(tmp_path) == [path]
+    path = path.rename(tmp_path / "fallAndGetUp2_subject3.bvh")
+    (clip,) = read(path)
+    assert (clip.action, clip.source.subject, clip.source.repetition) == ("fallAndGetUp", "subject3", "2")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        SMALL.replace("Frames: 2", "Frames: 99999999999999999999"),
+        SMALL.replace("Frames: 2", "Frames: " + "9" * 5000),
+        SMALL.replace("Frames: 2", "Frames: -2"),
+        SMALL.replace("Time: 0.0333333", "Time: nan"),
+        "HIERARCHY\nROOT Hips\n" + "{" * 5000,
+        "HIERARCHY\n"
+        + "".join(f"{'JOINT' if i else 'ROOT'} Hips{i}\n{{\n" for i in range(3000))
+        + "}" * 3000
+        + "MOTION\nFrames: 1\nFrame Time: 1\n",
+        "HIERARCHY\nROOT Hips\n{\n}\nMOTION\nFrames: 1000000000\nFrame Time: 1\n",
+        SMALL.replace("Hips", "H\0ips"),
+        SMALL.replace("CHANNELS 3", "CHANNELS " + "9" * 5000),
+    ],
+)
+def test_hostile_files_are_one_error(tmp_path, content):
+    (tmp_path / "a.bvh").write_text(content)
+    with pytest.raises(FormatError):
+        read(tmp_path / "a.bvh")
+
+
+@settings(max_examples=150)
+@given(at=st.integers(0, 10_000), byte=st.integers(0, 255))
+def test_whatever_byte_is_flipped_there_is_a_clip_or_one_error(tmp_path_factory, at, byte):
+    path = tmp_path_factory.mktemp("bvh") / "a.bvh"
+    data = bytearray(SMALL.encode())
+    data[at % len(data)] = byte
+    path.write_bytes(bytes(data))
+    with contextlib.suppress(FormatError):
+        read(path, "bvh")
+
+
+@pytest.mark.skipif(not (DATA / "xia_bvh").is_dir(), reason="no real recordings")
+def test_every_real_file_has_the_frames_and_the_rate_that_are_known():
+    known = [entry for entry in json.loads((DATA / "MANIFEST.json").read_text()) if entry["format"] == "bvh"]
+    assert {entry["dataset"] for entry in known} == {
+        *("aalto_bvh", "bandai1", "bandai2", "games105_bvh", "pybvh_bvh", "xia_bvh")
+    }
+    bandai = [entry for entry in known if entry["dataset"].startswith("bandai")]
+    for entry in [entry for entry in known if entry not in bandai] + bandai[::4]:
+        (clip,) = read(DATA / entry["file"])
+        assert clip.num_frames == entry["n_frames"]
+        assert clip.fps == pytest.approx(entry["fps"], abs=0.01)
+        # One file has bones and movement along z.
+        assert f", {'+z' if 'standard_skeleton' in entry['file'] else '+y'} up" in clip.source.space
+        if entry in bandai:
+            assert (clip.action, clip.source.setup) == (entry["label"], entry["style"])
+        else:
+            assert clip.action is None

@@ -4,7 +4,19 @@ import numpy as np
 import pytest
 
 from skeletonllm.errors import FormatError
-from skeletonllm.skeleton.formats import detect, find_recordings, formats, humanml3d, ntu, nwucla, pyskl, read
+from skeletonllm.skeleton.formats import (
+    detect,
+    find_recordings,
+    formats,
+    humanml3d,
+    ntu,
+    nwucla,
+    plain_csv,
+    plain_numpy,
+    plain_parquet,
+    pyskl,
+    read,
+)
 from tests.makers import make_clip
 from tests.skeletonllm.skeleton.formats.test_bvh import SMALL
 
@@ -16,6 +28,9 @@ def one_of_each(tmp_path):
     pyskl.write([make_clip("a", "coco_17")], tmp_path / "pyskl.pkl", [0], px_per_m=100.0)
     humanml3d.write(make_clip("a", "smpl_22"), tmp_path / "humanml3d.npy")
     (tmp_path / "bvh.bvh").write_text(SMALL)
+    plain_csv.write(make_clip("a"), tmp_path / "csv.csv")
+    plain_numpy.write(make_clip("a"), tmp_path / "numpy.npz")
+    plain_parquet.write(make_clip("a"), tmp_path / "parquet.parquet")
     return tmp_path
 
 
