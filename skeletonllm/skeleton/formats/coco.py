@@ -59,8 +59,9 @@ def sniff(path: Path, head: bytes) -> bool:
     """JSON with keypoints and scores as one of the three writes them."""
     start = head.lstrip()[:1]
     if start == b"[" and b'"keypoints"' in head and b'"visibility"' not in head:
-        return b'"score"' in head or b'"keypoint_scores"' in head
-    return (start == b"{" or start == b"[") and b'"instances"' in head and b'"keypoints"' in head
+        return any(word in head for word in (b'"score"', b'"image_id"', b'"instances"', b'"keypoint_scores"'))
+    # mmpose's object begins with what the joints are called.
+    return start == b"{" and (b'"instance_info"' in head or (b'"meta_info"' in head and b'"keypoint_id2name"' in head))
 
 
 def read(path: Path, declared: Declared) -> list[Clip]:

@@ -6,6 +6,7 @@ it starts in a moment. stdin is the pickle, stdout the answer: one status byte, 
 the bytes of the arrays in the order of the text's table.
 """
 
+import gc
 import json
 import math
 import pickle
@@ -31,6 +32,13 @@ _CODE = re.compile(r"[biuf][1248]|O8?|[US][1-9]\d{0,5}")
 
 class Refused(pickle.UnpicklingError):
     """The pickle asks for something that is not plain data."""
+
+
+def _short(value: object) -> str:
+    """A value for an error message; what is nested may have an endless text, so only its kind is said."""
+    if isinstance(value, tuple) and all(type(part) is int and abs(part) < 2**64 for part in value[:8]):
+        return f"({', '.join(map(str, value[:8]))}{', ...' if len(value) > 8 else ''})"
+    return f"{value[:40]!r}" if isinstance(value, str | bytes) else type(value).__name__
 
 
 class Frozen:
@@ -59,7 +67,7 @@ class Dtype:
 
     def __init__(self, code: object, *_: object) -> None:
         if not isinstance(code, str) or not _CODE.fullmatch(code) or code in ("f1", "b2", "b4", "b8"):
-            raise Refused(f"it asks for an array of {code!r:.40}")
+            raise Refused(f"it asks for an array of {_short(code)}")
         self.code = "O" if code[0] == "O" else code
         self.order = "|" if code[0] == "O" or code[-1:] == "1" else "<"
 
@@ -68,7 +76,7 @@ class Dtype:
             raise Refused("it asks for an array of records")
         order = state[1]
         if not isinstance(order, str) or order not in ("<", ">", "|", "="):
-            raise Refused(f"it asks for the byte order {order!r:.40}")
+            raise Refused(f"it asks for the byte order {_short(order)}")
         self.order = "<" if order == "=" else order
 
     @property
@@ -96,9 +104,9 @@ class Array:
         if isinstance(data, str):  # a pickle of Python 2
             data = data.encode("latin1")
         if not _is_shape(shape):
-            raise Refused(f"it asks for an array of shape {shape!r:.60}")
+            raise Refused(f"it asks for an array of shape {_short(shape)}")
         if not isinstance(dtype, Dtype):
-            raise Refused(f"it asks for an array of {dtype!r:.40}")
+            raise Refused(f"it asks for an array of {_short(dtype)}")
         self.data, self.objects = b"", []
         if dtype.code == "O" and isinstance(data, list) and len(data) == math.prod(shape):
             self.objects = data
@@ -109,9 +117,9 @@ class Array:
         ):
             self.data = data
         else:
-            raise Refused(f"an array of shape {shape!r:.60} has other data than that")
+            raise Refused(f"an array of shape {_short(shape)} has other data than that")
         if axes is not None and (not isinstance(axes, tuple) or sorted(axes) != list(range(len(shape)))):
-            raise Refused(f"it asks for the axes {axes!r:.60}")
+            raise Refused(f"it asks for the axes {_short(axes)}")
         self.shape, self.dtype, self.fortran, self.axes = shape, dtype, fortran, axes
 
     def __setstate__(self, state: object) -> None:
@@ -127,7 +135,7 @@ _NDARRAY = Frozen(Array)
 def _reconstruct(kind: object, shape: object, code: object) -> Array:
     """The empty array that numpy's own pickles begin with; its data follows."""
     if kind is not _NDARRAY or shape != (0,):
-        raise Refused(f"it asks for an array of shape {shape!r:.60} out of nothing")
+        raise Refused(f"it asks for an array of shape {_short(shape)} out of nothing")
     return Array()
 
 
@@ -155,7 +163,7 @@ def _scalar(dtype: object, data: object) -> object:
 def _encode(text: object, codec: object = "latin1") -> bytes:
     """How protocol 2 writes bytes; other codecs can make much out of little."""
     if not isinstance(text, str) or codec != "latin1":
-        raise Refused(f"it asks for the codec {codec!r:.40}")
+        raise Refused(f"it asks for the codec {_short(codec)}")
     return text.encode("latin1")
 
 
@@ -285,6 +293,7 @@ def _answer(status: bytes, text: bytes, buffers: list[bytes | bytearray]) -> Non
 def main(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
     """Answers with what the pickle on stdin holds (status `K`), or with why not: refused `R`, damaged `D`, memory `M`."""
     _limit(memory_bytes, cpu_s)
+    gc.disable()  # nothing is thrown away before the end
     stream = sys.stdin.buffer
     # Without `peek`, so that the stream stands where the pickle went wrong.
     plain = SimpleNamespace(read=stream.read, readinto=stream.readinto, readline=stream.readline)  # pyright: ignore[reportAttributeAccessIssue]

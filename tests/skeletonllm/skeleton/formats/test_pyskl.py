@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skeletonllm.errors import FormatError
-from skeletonllm.skeleton.formats import Declared, pyskl, read
+from skeletonllm.skeleton.formats import Declared, files_of, find_recordings, pyskl, read
 from skeletonllm.skeleton.kinematics import canonicalise
 from tests.makers import make_clip
+
+DATA = Path(__file__).parents[5] / "shared" / "data"
 
 
 def annotation(num_frames: int = 5, **changes) -> dict:
@@ -165,3 +168,90 @@ def test_a_cut_or_flipped_pickle_is_a_format_error_or_still_clips(tmp_path_facto
     except FormatError:
         return
     assert all(np.isfinite(clip.positions).all() for clip in clips)
+
+
+@pytest.mark.parametrize(
+    ("joints", "dims", "name"),
+    [
+        (17, 2, "coco_17"),
+        (18, 2, "openpose_18"),
+        (25, 2, "openpose_25"),
+        (133, 2, "coco_wholebody_23"),
+        (20, 3, "kinect_v1_20"),
+        (25, 3, "kinect_v2_25"),
+    ],
+)
+def test_every_count_of_joints_has_its_topology(tmp_path, joints, dims, name):
+    keypoints = np.random.default_rng(0).uniform(1, 9, (1, 3, joints, dims)).astype(np.float16)
+    bare = {"frame_dir": "a", "label": 0, "total_frames": 3, "keypoint": keypoints}
+    (clip,) = read(saved(tmp_path / "a.pkl", bare))
+    assert clip.topology.name == name
+    assert (clip.confidence == 1).all()
+
+
+def test_of_four_persons_the_two_who_move_most_are_kept_in_their_order(tmp_path):
+    rng = np.random.default_rng(0)
+    still = rng.uniform(400, 500, (1, 1, 17, 2))
+    keypoints = still + np.stack([rng.normal(0, spread, (6, 17, 2)) for spread in (0.1, 20, 1, 40)])
+    score = np.repeat(np.array([1.0, 0.9, 1.0, 0.8])[:, None, None], 6, 1).repeat(17, 2)
+    (clip,) = read(saved(tmp_path / "a.pkl", annotation(6, keypoint=keypoints, keypoint_score=score)))
+    assert clip.confidence[:, 0, 0].tolist() == pytest.approx([0.9, 0.8])
+
+
+def contents(folder, **changes):
+    """A table of contents: two boxes in frame 1, none in frame 2, one in frames 3 and 4."""
+    bare = {key: value for key, value in annotation().items() if not key.startswith("keypoint")}
+    entry = {"frame_inds": np.array([1, 1, 3, 4], np.int16), "box_score": np.ones(4, np.float16), "total_frames": 4}
+    path = folder / "k400.pkl"
+    path.write_bytes(pickle.dumps({"split": {"train": ["c0"]}, "annotations": [{**bare, **entry, **changes}]}))
+    return path
+
+
+def test_a_table_of_contents_asks_for_its_kpfile(tmp_path):
+    with pytest.raises(FormatError, match=r"table of contents .* without keypoints, expected the kpfile .* beside it"):
+        read(contents(tmp_path))
+
+
+def boxes() -> np.ndarray:
+    one = np.random.default_rng(0).uniform(100, 200, (17, 3))
+    one[:, 2] = 0.5
+    moved = np.array([(0, 0, 0), (700, 0, 0.25), (702, 0, 0.25), (704, 0, 0.25)])
+    return one + moved[:, None]
+
+
+def test_a_table_of_contents_with_its_kpfile_is_read_and_persons_are_linked(tmp_path):
+    (tmp_path / "kpfile.pkl").write_bytes(pickle.dumps({"c0": {"keypoint": boxes().astype(np.float16)}}))
+    path = contents(tmp_path)
+    assert [file.name for file in files_of(path)] == ["k400.pkl", "kpfile.pkl"]
+    assert [file.name for file in find_recordings(tmp_path)] == ["k400.pkl"], "the kpfile alone is no recording"
+    (clip,) = read(path)
+    assert (clip.num_persons, clip.num_frames) == (2, 4)
+    assert clip.confidence.max(2).tolist() == [[0.75, 0, 0.75, 0.75], [0.5, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "keypoints", "says"),
+    [
+        ({}, boxes()[:3], r"'frame_inds', 3 whole numbers"),
+        ({}, boxes()[..., :2], r"\[boxes, 17, 3\]"),
+        ({}, None, r"'keypoint' as an array"),
+        ({"frame_dir": "c1"}, boxes(), r"no entry in the kpfile"),
+        ({"total_frames": 3}, boxes(), r"found frames 1 to 4, expected numbers from 1 to 3"),
+        ({"total_frames": 10**9}, boxes(), r"total_frames 1000000000"),
+        ({"frame_inds": "abcd"}, boxes(), r"found 'abcd', expected 'frame_inds'"),
+    ],
+)
+def test_a_kpfile_that_does_not_fit_is_one_clear_error(tmp_path, changes, keypoints, says):
+    (tmp_path / "kpfile.pkl").write_bytes(pickle.dumps({"c0": {"keypoint": keypoints}}))
+    with pytest.raises(FormatError, match=says):
+        read(contents(tmp_path, **changes))
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no real recordings at {DATA}")
+def test_real_files_hold_what_the_manifest_says():
+    three, two = (DATA / "pyskl_derived" / name for name in ("ntu60_3danno_sample.pkl", "pushup_movenet_coco17.pkl"))
+    assert [(clip.topology.name, clip.source.subject[:1]) for clip in read(three)] == [("kinect_v2_25", "P")] * 9
+    clips = read(two)
+    assert (len(clips), {clip.topology.name for clip in clips}) == (205, {"coco_17"})
+    with pytest.raises(FormatError, match="table of contents"):
+        read(DATA / "pyskl_k400_index" / "sample.pkl")

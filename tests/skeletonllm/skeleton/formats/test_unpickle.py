@@ -216,6 +216,9 @@ def _tower(start: bytes, levels: int) -> bytes:
 
 LARGE = {
     "a tower of lists": _tower(b"]", 60),
+    "a tower as a shape": _tower(b"]", 60)[:-1]
+    + b"0cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nh\x3cC\x01btR.",
+    "a tower as a dtype": _tower(b"]", 60)[:-1] + b"0cnumpy.core.multiarray\nscalar\nh\x3cC\x01b\x86R.",
     "a tower of text": _tower(b"X\xe8\x03\x00\x00" + b"a" * 1000, 14),
     "the same bytes in many arrays": b"\x80\x04C\xffq\x00".replace(b"C\xff", b"B\x00\x00\x10\x00" + b"a" * (1 << 20))
     + b"]("
@@ -236,7 +239,7 @@ LARGE = {
 
 @pytest.mark.parametrize("name", LARGE)
 def test_little_cannot_become_much(tmp_path, name):
-    with pytest.raises(FormatError, match=r"much more than it holds|damaged pickle"):
+    with pytest.raises(FormatError, match=r"much more than it holds|damaged pickle|array of shape list|has no type"):
         load_pickle(saved(tmp_path, LARGE[name]))
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1 << 20, "KiB: no child has come near 1 GiB"
 
