@@ -12,7 +12,37 @@ from pathlib import Path
 
 from skeletonllm.errors import ConfigError, FormatError
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import amass, bvh, c3d, cad60, coco, expmap, florence3d, h36m, humanml3d, jhmdb, kard, keraal, keraal_json, kinetics, mediapipe, msraction3d, msrc12, ntu, ntu_npy, nwucla, openpose, pkummd, plain_csv, plain_numpy, plain_parquet, pyskl, uiprmd, utdmhad, utkinect
+from skeletonllm.skeleton.formats import (
+    amass,
+    bvh,
+    c3d,
+    cad60,
+    coco,
+    expmap,
+    florence3d,
+    h36m,
+    humanml3d,
+    jhmdb,
+    kard,
+    keraal,
+    keraal_json,
+    kinetics,
+    mediapipe,
+    msraction3d,
+    msrc12,
+    ntu,
+    ntu_npy,
+    nwucla,
+    openpose,
+    pkummd,
+    plain_csv,
+    plain_numpy,
+    plain_parquet,
+    pyskl,
+    uiprmd,
+    utdmhad,
+    utkinect,
+)
 from skeletonllm.skeleton.formats.common import HEAD_BYTES, Declared, Format, problem
 from skeletonllm.skeleton.formats.declared import MAX_FPS, Recordings, declaration_of, find_declaration, merged
 

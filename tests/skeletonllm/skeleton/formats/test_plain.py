@@ -327,7 +327,7 @@ SIDE_FILES = {
 }
 ARRAYS = {
     "Mean.npy": np.zeros(263, np.float32),
-    "features.npy": np.random.default_rng(0).normal(size=(50, 263)).astype(np.float32),
+    "features.npy": np.random.default_rng(0).normal(size=(50, 512)).astype(np.float32),
     "embedding.npy": np.random.default_rng(0).normal(size=(40, 66)),
     "noise.npy": np.random.default_rng(0).normal(size=(40, 17, 3)),
     "picture.npy": np.zeros((64, 64, 3), np.uint8),
