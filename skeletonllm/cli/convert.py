@@ -154,9 +154,8 @@ def _lost_by_format(clip: "Clip", suffix: str) -> list[str]:
         lost.append(f"{clip.num_persons - 1} of {clip.num_persons} persons; only the first is written")
     if suffix in (".bvh", ".json") and (clip.confidence < 1).any():
         unseen = (clip.confidence <= 0).mean()
-        lost.append(
-            f"confidence; {unseen:.0%} of the joints were not seen" + (" and are filled in" * (suffix == ".bvh"))
-        )
+        filled = f"; {unseen:.0%} of the joints were not seen" + (" and are filled in" * (suffix == ".bvh"))
+        lost.append("confidence" + filled * bool(unseen))
     if suffix == ".skeleton" and not set(clip.confidence.ravel().tolist()) <= {0.0, 0.5, 1.0}:
         lost.append("confidence between 0, 0.5 and 1")
     if suffix == ".npy":

