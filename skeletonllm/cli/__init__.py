@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from skeletonllm.cli import data, learn, machine
+from skeletonllm.cli import convert, data, learn, machine
 from skeletonllm.errors import SkeletonLLMError
 
 _VERBS = {
@@ -15,6 +15,7 @@ _VERBS = {
     "ingest": data.ingest,
     "inspect": data.inspect,
     "render": data.render,
+    "convert": convert.convert,
     "mine": learn.mine,
     "chains": learn.chains,
     "train": learn.train,

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from skeletonllm.skeleton.topologies import TOPOLOGIES
 from skeletonllm.skeleton.topology import Topology, side_of
 
-# Measured on real recordings: see the test. Noise misfits by 1.0 or more under every topology.
+# Over 100 real recordings of nine topologies in 3D the right one misfits by 0.07 to 0.78 and the next by 0.23 more or
+# worse; noise misfits by 0.98 or more under each.
 _MAX_MISFIT = 0.9
 _MIN_LEAD = 0.15
 _CHANGE_WEIGHT = 3  # bones that change their length are none, however short they are
@@ -74,8 +75,8 @@ def match_names(names: Sequence[str], topology: Topology) -> tuple[int, ...] | N
     """Which of the names each joint of a topology has, by name or by a usual alias; None where one is not among them."""
     if set(topology.joint_names) <= set(names):
         return tuple(names.index(joint) for joint in topology.joint_names)
-    given = [_key(name) for name in names]
-    wanted = [_key(name) for name in topology.joint_names]
+    given = [joint_key(name) for name in names]
+    wanted = [joint_key(name) for name in topology.joint_names]
     if len(set(given)) < len(given) or len(set(wanted)) < len(wanted):
         return None
     joints = []
@@ -91,10 +92,10 @@ def match_names(names: Sequence[str], topology: Topology) -> tuple[int, ...] | N
 
 def nearest_names(names: Sequence[str]) -> list[str]:
     """The registered topologies that share most names with these, with what is missing: for an error message."""
-    given = {_key(name) for name in names}
+    given = {joint_key(name) for name in names}
     told = []
     for topology in TOPOLOGIES.values():
-        wanted = {_key(name): name for name in topology.joint_names}
+        wanted = {joint_key(name): name for name in topology.joint_names}
         shared = len(given & wanted.keys())
         if shared * 2 >= len(wanted):
             lacking = [name for key, name in wanted.items() if key not in given]
@@ -184,7 +185,7 @@ def _shortest_tree(usual: np.ndarray) -> float:
     return float(total)
 
 
-def _key(name: str) -> tuple[str, str]:
+def joint_key(name: str) -> tuple[str, str]:
     """Side and bare word of a joint's name: `LShoulder`, `shoulder_left` and `Shoulder.L` are one."""
     plain = re.sub(r"[\s.\-]+", "_", name.rsplit(":", 1)[-1].strip())
     side = side_of(plain)

@@ -15,7 +15,8 @@ import numpy as np
 from skeletonllm.errors import DataError
 from skeletonllm.skeleton.clip import Clip, Source
 from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Declared, Format, brief, problem, read_text
-from skeletonllm.skeleton.kinematics import body_size_m, quaternion_product
+from skeletonllm.skeleton.kinematics import body_size_m, fill_unseen, quaternion_product
+from skeletonllm.skeleton.orientation import rotations_from_positions
 from skeletonllm.skeleton.rotations import matrices, quaternions
 from skeletonllm.skeleton.spaces import find_up, fit_unit, metres_per, upright
 from skeletonllm.skeleton.topology import Topology
@@ -31,6 +32,7 @@ _ITEM = re.compile(r"(?:(ROOT|JOINT)[ \t]+([^\n{}]+)|(End[ \t]+Site)[^\n{}]*|(OF
 _CHANNEL = re.compile(r"[XYZ](?:position|rotation)")
 _BANDAI = re.compile(r"^dataset-[12]_([a-z-]+)_([a-z-]+)_(\d{1,4})$")
 _LAFAN = re.compile(r"^([A-Za-z]+)(\d{1,2})_(subject\d)$")
+_MOVED_M = 5e-5  # a joint that moves farther in its parent's frame gets position channels when it is written
 
 
 @dataclass(frozen=True)
@@ -348,34 +350,46 @@ def _without_static_root(joints: list[_Joint], places: np.ndarray) -> tuple[list
 
 
 def write(clip: Clip, path: Path, units_per_m: float = 100.0) -> None:
-    """The first person of a clip with rotations, in centimetres by default, Euler order ZXY.
+    """The first person of a clip, in centimetres by default, Euler order ZXY; the root carries the way through space.
 
-    Bones keep the lengths of the first frame. The root carries the way through space.
-
-    Raises:
-        FormatError: the clip has no rotations.
+    A clip without rotations gets them from its positions. A joint that keeps its place in its parent's frame has three
+    rotation channels; one that does not (a bone of changing length, a shoulder that shrugs) has position channels too, so
+    that no position is lost. A joint that is not seen stays where it was seen last, one that never is lies on its parent.
     """
-    if clip.rotations is None:
-        raise problem(path, "", "a clip without rotations", "rotations", "write it in a format of positions")
     topology = clip.topology
     order = _depth_first(topology)
-    turns = matrices(clip.rotations[0])
-    places = clip.positions[0].astype(np.float64) * units_per_m
-    columns, offsets = [], np.zeros((topology.num_joints, 3))
+    turns = matrices((rotations_from_positions(clip) if clip.rotations is None else clip.rotations)[0])
+    places = _never_seen_on_parents(clip) * units_per_m
+    columns: list[np.ndarray] = []
+    offsets, moving = np.zeros((topology.num_joints, 3)), np.zeros(topology.num_joints, bool)
     for joint in order:
         parent = topology.parents[joint]
         if parent == -1:
-            columns.append(places[:, joint])
-            local = turns[:, joint]
+            at, local = places[:, joint], turns[:, joint]
         else:
-            offsets[joint] = turns[0, parent].T @ (places[0, joint] - places[0, parent])
-            local = turns[:, parent].transpose(0, 2, 1) @ turns[:, joint]
+            to_parent = turns[:, parent].transpose(0, 2, 1)
+            at = (to_parent @ (places[:, joint] - places[:, parent])[..., None])[..., 0]
+            local = to_parent @ turns[:, joint]
+            offsets[joint] = at[0]
+        moving[joint] = parent == -1 or np.abs(at - at[0]).max() > _MOVED_M * units_per_m
+        columns += [at] if moving[joint] else []
         columns.append(_euler_zxy(local))
     table = np.concatenate(columns, axis=1)
     row = "%.6f " * table.shape[1] + "\n"
     motion = "".join(row % tuple(frame) for frame in table.tolist())
     header = f"MOTION\nFrames: {clip.num_frames}\nFrame Time: {1 / clip.fps:.7f}\n"
-    path.write_bytes(("HIERARCHY\n" + _hierarchy_text(topology, offsets) + header + motion).encode())
+    path.write_bytes(("HIERARCHY\n" + _hierarchy_text(topology, offsets, moving) + header + motion).encode())
+
+
+def _never_seen_on_parents(clip: Clip) -> np.ndarray:
+    """Places of the first person, metres: `[frames, joints, 3]`."""
+    places = fill_unseen(clip.positions[:1], clip.confidence[:1])[0].astype(np.float64)
+    ever = (clip.confidence[0] > 0).any(0)
+    for joint in clip.topology.order:
+        parent = clip.topology.parents[joint]
+        if not ever[joint] and parent != -1:
+            places[:, joint] = places[:, parent]
+    return places
 
 
 def _depth_first(topology: Topology) -> list[int]:
@@ -386,13 +400,13 @@ def _depth_first(topology: Topology) -> list[int]:
     return below(topology.parents.index(-1))
 
 
-def _hierarchy_text(topology: Topology, offsets: np.ndarray) -> str:
+def _hierarchy_text(topology: Topology, offsets: np.ndarray, moving: np.ndarray) -> str:
     def block(joint: int, depth: int) -> str:
         tabs, root = "\t" * depth, topology.parents[joint] == -1
         offset = " ".join(f"{value:.6f}" for value in offsets[joint])
         channels = (
             "6 Xposition Yposition Zposition Zrotation Xrotation Yrotation"
-            if root
+            if moving[joint]
             else "3 Zrotation Xrotation Yrotation"
         )
         lines = f"{tabs}{'ROOT' if root else 'JOINT'} {topology.joint_names[joint]}\n{tabs}{{\n"

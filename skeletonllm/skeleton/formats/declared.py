@@ -16,7 +16,7 @@ from typing import Any
 
 from skeletonllm.errors import ConfigError, DataError, FormatError
 from skeletonllm.skeleton.formats.common import Declared, brief, problem
-from skeletonllm.skeleton.spaces import UNITS_M, upright
+from skeletonllm.skeleton.spaces import UNITS_M, metres_per, upright
 from skeletonllm.skeleton.topologies import TOPOLOGIES
 from skeletonllm.skeleton.topology import Topology, part_of
 
@@ -129,6 +129,22 @@ def topology_named(text: str) -> Topology:
         f"topology {text!r} is unknown; known are {', '.join(TOPOLOGIES)}, or a .toml file with joints and parents; "
         f"{_nearest(text, TOPOLOGIES) or 'give one of them'}"
     )
+
+
+def declared_by(
+    topology: str | None = None, fps: float | None = None, unit: str | None = None, up: str | None = None
+) -> Declared:
+    """What the options `--topology`, `--fps`, `--unit` and `--up` say.
+
+    Raises:
+        ConfigError: there is no such topology, unit or axis.
+        FormatError: the topology's file is damaged.
+    """
+    if unit is not None:
+        metres_per(unit)
+    if up is not None:
+        upright(up)
+    return Declared(None if topology is None else topology_named(topology), fps, unit, up)
 
 
 def merged(user: Declared, said: Declared, takes: Collection[str]) -> Declared:

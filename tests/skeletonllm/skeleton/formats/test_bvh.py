@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 
 from skeletonllm.errors import FormatError
 from skeletonllm.skeleton import sensors
+from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.formats import Declared, bvh, files_of, find_recordings, read
-from skeletonllm.skeleton.kinematics import bone_lengths, point
+from skeletonllm.skeleton.kinematics import bone_lengths, point, quaternion_product, rotate_y
+from skeletonllm.skeleton.orientation import rotations_from_positions
 from skeletonllm.skeleton.performers import ACTIONS, perform
 from skeletonllm.skeleton.rotations import matrices, quaternions
 from skeletonllm.skeleton.spaces import upright
-from skeletonllm.skeleton.topology import part_of, side_of
+from skeletonllm.skeleton.topologies import TOPOLOGIES
+from skeletonllm.skeleton.topology import Topology, part_of, side_of
+from tests.makers import make_clip
 
 DATA = Path(__file__).parents[5] / "shared" / "data"
 
@@ -152,11 +156,6 @@ def test_a_file_cut_anywhere_is_one_error_and_never_waits(tmp_path_factory, cut)
     path.write_text(SMALL[:-cut])
     with pytest.raises(FormatError):
         read(path)
-
-
-def test_a_clip_without_rotations_is_not_written(tmp_path):
-    with pytest.raises(FormatError, match="without rotations"):
-        bvh.write(replace(mocap(), rotations=None), tmp_path / "a.bvh")
 
 
 def test_a_joint_whose_name_says_nothing_is_of_its_ancestors_part(tmp_path):
@@ -296,3 +295,55 @@ def test_every_real_file_has_the_frames_and_the_rate_that_are_known():
             assert (clip.action, clip.source.setup) == (entry["label"], entry["style"])
         else:
             assert clip.action is None
+
+
+def walking(topology: str) -> Clip:
+    return sensors.convert(perform("kick", 1, 0, 0, fps=30.0), TOPOLOGIES[topology])
+
+
+@pytest.mark.parametrize("topology", ["kinect_v2_25", "kinect_v1_20", "smpl_22", "coco_17"])
+def test_positions_alone_become_a_bvh_file_with_the_same_positions(tmp_path, topology):
+    clip = walking(topology)
+    bvh.write(clip, tmp_path / "a.bvh")
+    (back,) = read(tmp_path / "a.bvh", declared=Declared(unit="cm"))
+    order = [back.topology.joint_names.index(name) for name in clip.topology.joint_names]
+    assert np.abs(back.positions[:, :, order] - clip.positions[:1]).max() < 1e-3
+    assert np.linalg.norm(back.rotations, axis=-1) == pytest.approx(1, abs=1e-5)
+
+
+def test_bones_of_constant_length_need_no_position_channels(tmp_path):
+    """An arm and a leg that swing: a chain of bones of constant length turns, and no more."""
+    names = ("hips", "spine", "neck", "head")
+    topology = Topology.from_names("chain", names, (-1, 0, 1, 2))
+    bend = np.cumsum(np.random.default_rng(0).normal(scale=0.1, size=(30, 3)), 0)
+    steps = 0.3 * np.stack((np.sin(bend), np.cos(bend), np.zeros_like(bend)), -1)
+    places = np.concatenate((np.zeros((30, 1, 3)), np.cumsum(steps, 1)), 1) + np.array((0, 1, 0))
+    clip = make_clip(
+        "a", topology, positions=places[None].astype(np.float32), confidence=np.ones((1, 30, 4), np.float32)
+    )
+    bvh.write(clip, tmp_path / "a.bvh")
+    assert (tmp_path / "a.bvh").read_text().count("position") == 3  # the root's
+    (back,) = read(tmp_path / "a.bvh", declared=Declared(unit="cm"))
+    assert np.abs(back.positions - clip.positions).max() < 1e-3
+
+
+def test_the_root_of_a_clip_without_rotations_turns_with_the_body(tmp_path):
+    clip = walking("kinect_v1_20")
+    turned = replace(clip, positions=rotate_y(clip.positions, 1.0).astype(np.float32))
+    one, other = rotations_from_positions(clip), rotations_from_positions(turned)
+    spun = quaternion_product(np.array([np.cos(0.5), 0, np.sin(0.5), 0]), one)
+    assert np.abs(np.abs((spun * other).sum(-1)) - 1).max() < 1e-4
+
+
+def test_joints_that_are_not_seen_are_held_or_lie_on_their_parents(tmp_path):
+    clip = walking("kinect_v1_20")
+    positions, confidence = clip.positions.copy(), clip.confidence.copy()
+    positions[:, 5:9, 7], confidence[:, 5:9, 7] = 0, 0
+    positions[:, :, 11], confidence[:, :, 11] = 0, 0
+    bvh.write(replace(clip, positions=positions, confidence=confidence), tmp_path / "a.bvh")
+    (back,) = read(tmp_path / "a.bvh", declared=Declared(unit="cm"))
+    at = back.topology.joint_names.index
+    np.testing.assert_allclose(
+        back.positions[0, :, at("hand_right")], back.positions[0, :, at("wrist_right")], atol=1e-4
+    )
+    assert np.linalg.norm(back.positions[0, 5:9, at("hand_left")] - clip.positions[0, 5:9, 7], axis=-1).max() < 0.3
