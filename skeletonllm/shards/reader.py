@@ -50,7 +50,7 @@ def open_shard(path: Location, entry: ShardEntry | None = None, cache: Path | No
         with pa.memory_map(str(local)) as source:
             table = pa.ipc.open_file(source).read_all()
         table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:  # a damaged column name is not UTF-8
         raise ShardError(f"{path}: not a whole shard ({error}); delete it and run its pipeline again") from error
     if entry is not None and table.num_rows != entry.rows:
         raise ShardError(f"{path}: {table.num_rows} rows, its manifest says {entry.rows}; run its pipeline again")
