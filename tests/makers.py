@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from skeletonllm.shards.manifest import DatasetRef, Manifest, dataset_folder, write_manifest
-from skeletonllm.shards.schema import clips_to_table
+from skeletonllm.shards.schema import SCHEMA_VERSION, clips_to_table
 from skeletonllm.shards.writer import describe_shard, shard_name, write_shard
 from skeletonllm.skeleton.clip import Clip, Source
 from skeletonllm.skeleton.performers import perform
@@ -66,7 +66,7 @@ def write_dataset(root: Path, name: str, table: pa.Table) -> DatasetRef:
     folder = dataset_folder(root, name, fingerprint)
     write_shard(folder / shard_name(0, 1), table)
     entry, _ = describe_shard(folder / shard_name(0, 1))
-    return write_manifest(folder, Manifest(name, name, 1, "test", 1, {}, [], fingerprint, [entry]))
+    return write_manifest(folder, Manifest(name, name, SCHEMA_VERSION, "test", 1, {}, [], fingerprint, [entry]))
 
 
 def write_clips(root: Path, clips: Sequence[Clip]) -> DatasetRef:

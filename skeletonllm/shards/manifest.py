@@ -4,13 +4,18 @@ import datetime
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from skeletonllm.errors import ShardError
-from skeletonllm.plain import digest, from_plain, to_plain, write_whole
+from skeletonllm.errors import ConfigError, ShardError
+from skeletonllm.plain import digest, from_plain, to_plain
+from skeletonllm.shards.storage import Location, RemotePath, locate, write
 
 MANIFEST = "manifest.json"
+# In an object store: the folder, by its name, that was asked for last. Locally, the manifest's time says so.
+_LATEST = "latest"
+_SEAL = "sha256"
 _SHORT = 12
+Place = TypeVar("Place", Path, RemotePath, Location)
 
 
 @dataclass(frozen=True)
@@ -77,45 +82,101 @@ def fingerprint_of(pipeline: str, version: int, config: Any, inputs: list[str]) 
     return digest({"pipeline": pipeline, "version": version, "config": to_plain(config), "inputs": inputs})
 
 
-def dataset_folder(root: Path, name: str, fingerprint: str) -> Path:
+def dataset_folder(root: Place, name: str, fingerprint: str) -> Place:
     """Where a data set lies: `root/name/<first 12 digits of its fingerprint>`."""
     return root / name / fingerprint[:_SHORT]
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> DatasetRef:
-    """Write the manifest, last of all: from now on the folder is a data set."""
+def write_manifest(folder: Location, manifest: Manifest) -> DatasetRef:
+    """Write the manifest, last of all: from now on the folder is a data set.
+
+    Raises:
+        ShardError: the disk is full, the store cannot be reached, or it may not be written to.
+    """
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    plain = {**to_plain(manifest), "created_at": created}
-    write_whole(folder / MANIFEST, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")
-    return DatasetRef(manifest.name, str(folder), manifest.fingerprint)
+    dataset = DatasetRef(manifest.name, str(folder), manifest.fingerprint)
+    try:
+        write(folder / MANIFEST, _sealed({**to_plain(manifest), "created_at": created}))
+        touch_dataset(dataset)
+    except OSError as error:
+        raise ShardError(
+            f"{folder / MANIFEST}: cannot be written ({error}); free space or choose another folder, then run again"
+        ) from error
+    return dataset
 
 
-def read_manifest(folder: Path) -> Manifest:
+def touch_dataset(dataset: DatasetRef) -> None:
+    """Make it the one of its name that was asked for last, which `find_dataset` gives."""
+    folder = locate(dataset.path)
+    if isinstance(folder, RemotePath):
+        write(folder.parent / _LATEST, folder.name.encode())
+    else:
+        (folder / MANIFEST).touch()
+
+
+def read_manifest(folder: Location | str) -> Manifest:
     """The manifest of a data set.
 
     Raises:
-        ShardError: there is none, so the folder is no data set; or it is damaged.
+        ShardError: there is none, so the folder is no data set; or it is damaged, or of another version.
     """
-    path = folder / MANIFEST
+    path = locate(folder) / MANIFEST
     try:
-        plain = json.loads(path.read_text())
+        data = path.read_bytes()
     except FileNotFoundError:
         raise ShardError(
-            f"{folder}: no {MANIFEST}, so this is no finished data set; run the pipeline that builds it (again)"
+            f"{path.parent}: no {MANIFEST}, so this is no finished data set; run the pipeline that builds it (again)"
         ) from None
-    except json.JSONDecodeError as error:
-        raise ShardError(f"{path}: not JSON ({error}); delete the folder and run the pipeline again") from None
-    return from_plain(Manifest, plain, str(path))
+    except OSError as error:
+        raise ShardError(f"{path}: cannot be read ({error}); try again, or run its pipeline again") from error
+    plain = _unsealed(path, data)
+    try:
+        return from_plain(Manifest, plain, str(path))
+    except ConfigError as error:
+        raise ShardError(
+            f"{error}; it was written by another version of SkeletonLLM; run its pipeline again"
+        ) from error
 
 
-def find_dataset(root: Path, name: str, fingerprint: str | None = None) -> DatasetRef | None:
+def find_dataset(root: Location | str, name: str, fingerprint: str | None = None) -> DatasetRef | None:
     """The data set `name` with this fingerprint, or the one that was asked for last; None where there is none."""
+    root = locate(root)
     if fingerprint is not None:
         folder = dataset_folder(root, name, fingerprint)
         return DatasetRef(name, str(folder), fingerprint) if (folder / MANIFEST).exists() else None
-    found = list((root / name).glob(f"*/{MANIFEST}"))
-    if not found:
-        return None
-    newest = max(found, key=lambda path: (path.stat().st_mtime_ns, path.parent.name))
-    manifest = read_manifest(newest.parent)
-    return DatasetRef(name, str(newest.parent), manifest.fingerprint)
+    folder = _asked_for_last(root / name)
+    return None if folder is None else DatasetRef(name, str(folder), read_manifest(folder).fingerprint)
+
+
+def _asked_for_last(place: Location) -> Location | None:
+    if isinstance(place, RemotePath) and (place / _LATEST).exists():
+        latest = place / (place / _LATEST).read_bytes().decode(errors="replace")
+        if (latest / MANIFEST).exists():
+            return latest
+    found = [(path.stat().st_mtime_ns, path.parent.name, path.parent) for path in place.glob(f"*/{MANIFEST}")]
+    return max(found, key=lambda one: one[:2])[2] if found else None
+
+
+def _sealed(plain: dict[str, Any]) -> bytes:
+    """A manifest's bytes: JSON that ends in its own hash."""
+    return (json.dumps({**plain, _SEAL: digest(plain)}, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _unsealed(path: Location, data: bytes) -> dict[str, Any]:
+    """What was sealed, if not a byte has changed since."""
+    try:
+        plain = json.loads(data)
+        seal = plain.pop(_SEAL)
+        whole = _sealed(plain) == data
+    except (ValueError, RecursionError) as error:
+        raise ShardError(f"{path}: not JSON ({error}); delete the folder and run the pipeline again") from None
+    except (AttributeError, TypeError, KeyError):
+        raise ShardError(
+            f"{path}: no hash of its own, so it is damaged or of an older version; run its pipeline again"
+        ) from None
+    if not whole:
+        raise ShardError(
+            f"{path}: its bytes are not those that were written (its own sha256 is {str(seal)[:12]}…); delete the folder "
+            "and run the pipeline again"
+        )
+    return plain

@@ -1,19 +1,18 @@
 """The Arrow schemas of our data sets, rows to objects and back. Tensors are flat lists plus integer shapes."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
+from skeletonllm.errors import ShardError
 from skeletonllm.plain import canonical_json, digest
-from skeletonllm.skeleton.clip import Clip, Source
+from skeletonllm.shards.rows import TOPOLOGIES, ClipRows
+from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.topology import Topology
 
 SCHEMA_VERSION = 2
-_TOPOLOGIES = b"topologies"
 _SOURCE_FIELDS = (
     "dataset",
     "format",
@@ -100,11 +99,21 @@ REJECTED = pa.schema(
     ]
 )
 
+# By the name of the schema in a manifest.
+SCHEMAS = {
+    "clips": CLIPS,
+    "pairs": PAIRS,
+    "chains": CHAINS,
+    "examples": EXAMPLES,
+    "predictions": PREDICTIONS,
+    "rejected": REJECTED,
+}
+
 
 def clips_to_table(clips: Sequence[Clip]) -> pa.Table:
     """Clips as rows of `CLIPS`; their topologies go into the schema's metadata, each once."""
     keys = {clip.topology: _topology_key(clip.topology) for clip in clips}
-    metadata = {_TOPOLOGIES: canonical_json({key: asdict(topology) for topology, key in keys.items()}).encode()}
+    metadata = {TOPOLOGIES: canonical_json({key: asdict(topology) for topology, key in keys.items()}).encode()}
     columns: dict[str, list[Any]] = {name: [] for name in CLIPS.names}
     for clip in clips:
         persons, frames, joints, _ = clip.positions.shape
@@ -130,55 +139,30 @@ def clips_to_table(clips: Sequence[Clip]) -> pa.Table:
 
 def clips_from_table(table: pa.Table) -> Iterator[Clip]:
     """The clips of a table, without copying their arrays."""
-    topologies = _topologies(table)
     for batch in table.to_batches():
-        for row in range(batch.num_rows):
-            yield _clip(batch, row, topologies)
+        yield from ClipRows(batch, "table of clips")
 
 
-def clip_at(table: pa.Table, row: int) -> Clip:
-    """One clip of a table of a single batch, without copying its arrays."""
-    return _clip(table.slice(row, 1).to_batches()[0], 0, _topologies(table))
+def check_schema(found: pa.Schema, schema: str, version: int, where: str) -> None:
+    """That a shard has exactly the columns which its manifest's schema has in this version of SkeletonLLM.
+
+    Raises:
+        ShardError: which columns differ, and what to do about it.
+    """
+    if schema not in SCHEMAS:
+        return
+    expected = SCHEMAS[schema]
+    if version == SCHEMA_VERSION and found.equals(expected, check_metadata=False):
+        return
+    older = "an older" if version < SCHEMA_VERSION else "a newer" if version > SCHEMA_VERSION else "another"
+    advice = "update SkeletonLLM" if version > SCHEMA_VERSION else "run the pipeline that builds it again"
+    differ = [str(f) for f in expected if f not in list(found)] + [f"not {f}" for f in found if f not in list(expected)]
+    raise ShardError(
+        f"{where}: schema {schema!r} of {older} version ({version}, this program reads {SCHEMA_VERSION}); columns that "
+        f"differ: {'; '.join(differ) or 'none, or only their order'}; {advice}"
+    )
 
 
 def _topology_key(topology: Topology) -> str:
     """Name and content: two BVH files may call different skeletons by one name."""
     return f"{topology.name}#{digest(asdict(topology))[:8]}"
-
-
-def _topologies(table: pa.Table) -> dict[str, Topology]:
-    plain = json.loads((table.schema.metadata or {}).get(_TOPOLOGIES, b"{}"))
-    return {
-        name: Topology(
-            values["name"],
-            tuple(values["joint_names"]),
-            tuple(values["parents"]),
-            tuple(values["parts"]),
-            tuple((left, right) for left, right in values["mirror"]),
-            values["dims"],
-        )
-        for name, values in plain.items()
-    }
-
-
-def _clip(batch: pa.RecordBatch, row: int, topologies: dict[str, Topology]) -> Clip:
-    def value(name: str) -> Any:
-        return batch.column(name)[row].as_py()
-
-    def floats(name: str, *shape: int) -> np.ndarray:
-        column = batch.column(name)
-        start, end = column.offsets[row].as_py(), column.offsets[row + 1].as_py()
-        return column.values.to_numpy(zero_copy_only=True)[start:end].reshape(shape)
-
-    shape = (value("num_persons"), value("num_frames"), value("num_joints"))
-    return Clip(
-        clip_id=value("clip_id"),
-        topology=topologies[value("topology")],
-        positions=floats("positions", *shape, 3),
-        confidence=floats("confidence", *shape),
-        rotations=floats("rotations", *shape, 4) if batch.column("rotations")[row].is_valid else None,
-        fps=value("fps"),
-        action=value("action"),
-        captions=tuple(value("captions")),
-        source=Source(**{name: value(f"source_{name}") for name in _SOURCE_FIELDS}),
-    )

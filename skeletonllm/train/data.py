@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from skeletonllm.errors import ConfigError, DataError
 from skeletonllm.shards.manifest import DatasetRef
+from skeletonllm.shards.order import Order
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.skeleton.clip import Clip
 
@@ -40,8 +39,7 @@ class StageData:
         if not self._examples:
             raise DataError(f"{examples.path}: no training examples; check that the training split has labelled clips")
         self._batch_size = batch_size
-        self._seed = seed
-        self._orders: dict[int, np.ndarray] = {}
+        self._order = Order(len(self._examples), seed)
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -57,8 +55,7 @@ class StageData:
 
     def rows(self, step: int) -> list[int]:
         """The examples of an optimiser step, over all ranks; epochs follow one another without a gap."""
-        first = step * self._batch_size
-        return [self._row(place) for place in range(first, first + self._batch_size)]
+        return self._order.rows(step * self._batch_size, self._batch_size).tolist()
 
     def batches(self, step: int, rank: int = 0, world_size: int = 1, accumulation: int = 1) -> list[Batch]:
         """The micro-batches of one rank in one optimiser step.
@@ -83,9 +80,3 @@ class StageData:
             [row["target"] for row in picked],
             [row["weight"] for row in picked],
         )
-
-    def _row(self, place: int) -> int:
-        epoch, index = divmod(place, len(self))
-        if epoch not in self._orders:
-            self._orders = {epoch: np.random.default_rng((self._seed, epoch)).permutation(len(self))}
-        return int(self._orders[epoch][index])

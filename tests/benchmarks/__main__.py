@@ -6,13 +6,11 @@ Prints a table; nothing here passes or fails. Machines differ and are shared, so
 import argparse
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
-from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -32,38 +30,8 @@ from skeletonllm.skeleton.formats import find_recordings, read
 from skeletonllm.skeleton.simulate import ACTIONS, FORMATS_WRITTEN, write_sample_data
 from skeletonllm.train.config import EngineConfig
 from skeletonllm.train.engine import make_engine, parameter_groups
-
-
-class Row(NamedTuple):
-    """One line of the table; times are medians of the runs, with the fastest and slowest."""
-
-    group: str
-    what: str
-    value: float
-    unit: str
-    low: float
-    high: float
-
-
-def timed(work: Callable[[], Any], runs: int) -> list[float]:
-    """Seconds of each run, after one that is not counted."""
-    work()
-    seconds = []
-    for _ in range(runs):
-        started = time.perf_counter()
-        work()
-        seconds.append(time.perf_counter() - started)
-    return seconds
-
-
-def rate(group: str, what: str, unit: str, count: float, seconds: list[float]) -> Row:
-    """So many things a second."""
-    return Row(group, what, count / median(seconds), unit, count / max(seconds), count / min(seconds))
-
-
-def duration(group: str, what: str, seconds: list[float], unit: str = "s") -> Row:
-    """So many seconds each."""
-    return Row(group, what, median(seconds), unit, min(seconds), max(seconds))
+from tests.benchmarks.measure import Row, duration, rate, timed
+from tests.benchmarks.shards import shards
 
 
 def ingesting(folder: Path, runs: int) -> Iterator[Row]:
@@ -181,7 +149,11 @@ def main() -> None:
         clips = [
             clip for name in ("ntu", "nwucla") for path in find_recordings(root / name)[:20] for clip in read(path)
         ]
-        for part in (ingesting(root, runs), *(work(clips, runs) for work in (reasoning, rendering, training, ranking))):
+        for part in (
+            shards(runs),
+            ingesting(root, runs),
+            *(work(clips, runs) for work in (reasoning, rendering, training, ranking)),
+        ):
             for row in part:
                 rows.append(row)
                 Console(stderr=True).print(f"{row.group}: {row.what}", style="dim")

@@ -94,7 +94,7 @@ def test_a_folder_without_recordings_is_an_error_that_names_the_known_formats(tm
 def test_two_recordings_of_one_name_in_different_folders_are_two_clips(recordings, tmp_path):
     (recordings / "more").mkdir()
     shutil.copy(some_file(recordings), recordings / "more")
-    ids = ShardReader(ingest.run(recordings, tmp_path / "data")).rows_by_id
+    ids = ShardReader(ingest.run(recordings, tmp_path / "data")).clip_ids()
     assert {some_file(recordings).stem, f"more/{some_file(recordings).stem}"} <= set(ids)
 
 

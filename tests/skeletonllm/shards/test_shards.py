@@ -8,7 +8,7 @@ from skeletonllm.errors import ShardError
 from skeletonllm.plain import sha256_of
 from skeletonllm.shards.manifest import Manifest, find_dataset, fingerprint_of, read_manifest, write_manifest
 from skeletonllm.shards.reader import ShardReader, open_shard
-from skeletonllm.shards.schema import clips_from_table, clips_to_table
+from skeletonllm.shards.schema import SCHEMA_VERSION, clips_from_table, clips_to_table
 from skeletonllm.shards.writer import describe_shard, shard_name, write_shard
 from tests.makers import make_clip, random_topology
 
@@ -32,7 +32,7 @@ def write_dataset(root, clips, per_shard=3):
     for index, group in enumerate(groups):
         write_shard(folder / shard_name(index, len(groups)), clips_to_table(group), {"clips": len(group)})
     entries = [describe_shard(folder / shard_name(i, len(groups)))[0] for i in range(len(groups))]
-    return write_manifest(folder, Manifest("clips", "clips", 1, "test", 1, {}, [], "f00d", entries))
+    return write_manifest(folder, Manifest("clips", "clips", SCHEMA_VERSION, "test", 1, {}, [], "f00d", entries))
 
 
 @settings(max_examples=25, deadline=None)
