@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from skeletonllm.skeleton.clip import Clip, Source, mask_unseen
-from skeletonllm.skeleton.formats.common import Declared, Format, brief, problem, read_text
+from skeletonllm.skeleton.formats.common import Declared, Format, brief, nobody, problem, read_text
 from skeletonllm.skeleton.topologies import TOPOLOGIES
 
 FPS = 30.0
@@ -82,7 +82,7 @@ def read(path: Path, declared: Declared) -> list[Clip]:
     """
     num_frames, tracks = _parse(path, read_text(path).rstrip().split("\n"))
     if not tracks:
-        raise problem(path, "", f"{num_frames} frames without any body", "a body", "leave the recording out")
+        raise nobody(path, "", f"{num_frames} frames without any body", "a body")
     persons = _join(sorted(tracks.values(), key=lambda track: -track.motion))[:MAX_PERSONS]
     joints = np.zeros((len(persons), num_frames, _NUM_JOINTS, 4))
     for person, track in enumerate(persons):
@@ -94,7 +94,7 @@ def read(path: Path, declared: Declared) -> list[Clip]:
         joints[..., :3].astype(np.float32), _STATE_CONFIDENCE[states].astype(np.float32)
     )
     if not confidence.any():
-        raise problem(path, "", "no joint that was tracked", "at least one", "leave the recording out")
+        raise nobody(path, "", "no joint that was tracked")
     return [Clip(path.stem, _TOPOLOGY, positions, confidence, FPS, source=source_of(path.stem))]
 
 
@@ -102,7 +102,7 @@ def _parse(path: Path, lines: list[str]) -> tuple[int, dict[str, _Track]]:
     """Frames in the file, and what was seen under each body id."""
     num_frames = _count(path, lines, 0, "the number of frames")
     if num_frames == 0:
-        raise problem(path, "line 1", 0, "at least one frame", "leave the recording out")
+        raise nobody(path, "line 1", 0, "at least one frame")
     tracks: dict[str, _Track] = {}
     at = 1
     for frame in range(num_frames):
