@@ -265,7 +265,8 @@ def _check_rejected(build: Build, folder: Path, num_rows: int, num_refused: int,
     num_inputs = num_refused + num_rows
     if num_refused <= build.max_rejected * num_inputs and (num_rows or not num_refused):
         return
-    some = sorted(f"{row['file']}: {row['reason']}" for path in refused[:3] for row in open_shard(path).to_pylist())
+    rows = [row for path in refused[:3] for row in open_shard(path).to_pylist()]
+    some = sorted(f"{row['file']}: {row['reason'].removeprefix(row['file']).lstrip(':, ')}" for row in rows)
     if not build.is_pure:
         # The reasons stay on disk; the shards go, so that the next run judges mended input anew.
         for index in range(len(build.shards)):

@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 pc: Any = pyarrow.compute  # made at its import, where no type checker sees it
 
 VERSION = 2
+_MAX_FPS = 10_000
 _OF_ALL_SHARDS = ("files_per_shard", "max_rejected")
 
 
@@ -75,6 +76,10 @@ class IngestConfig:
             raise ConfigError(f"max_rejected is {self.max_rejected}, must be a share from 0 to 1")
         if self.format is not None and self.format not in formats():
             raise ConfigError(f"format {self.format!r} is unknown; known are {', '.join(formats())}")
+        if self.fps is not None and not 0 < self.fps <= _MAX_FPS:
+            raise ConfigError(f"fps is {self.fps:g}, must be more than 0 and at most {_MAX_FPS}")
+        if self.topology is not None:
+            _topology(self.topology)
         if self.unit is not None:
             metres_per(self.unit)
         if self.up is not None:
