@@ -75,7 +75,7 @@ def card_of(folder: Path, sources: Sources, manifest: Manifest, rejected: Sequen
         _skeletons(manifest.statistics),
         _terms(folder, sources, manifest.statistics),
         _left_out(refused),
-        _ntu(sources, refused),
+        missing_skeletons(sources.recordings(), refused),
         _recipe(manifest),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -193,9 +193,14 @@ def _left_out(refused: pa.Table) -> str:
     return f"## Left out\n\n{table}\n\nAll of them, with file, place and reason, are in the `rejected-*.arrow` files."
 
 
-def _ntu(sources: Sources, refused: pa.Table) -> str:
-    """How many NTU recordings show nobody, beside the count that the data set's authors published."""
-    here = _ntu_numbers(sources.recordings())
+def missing_skeletons(recordings: pa.Array, refused: pa.Table) -> str:
+    """How many NTU recordings show nobody, beside the count that the data set's authors published.
+
+    Args:
+        recordings: their paths.
+        refused: with `file` and `kind`.
+    """
+    here = _ntu_numbers(recordings)
     without, damaged = (
         _ntu_numbers(pc.unique(refused["file"].filter(pc.equal(refused["kind"], kind)))) for kind in (NO_BODY, DAMAGED)
     )
