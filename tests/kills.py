@@ -31,7 +31,7 @@ CONFIG = IngestConfig(files_per_shard=2, max_rejected=0.5)
 _NUM_RECORDINGS = 40
 # A driver is forked from a process that has imported everything: seconds less for each of hundreds of starts.
 _STARTER = multiprocessing.get_context("forkserver")
-_STARTER.set_forkserver_preload(["ray", "tests.kills"])
+_STARTER.set_forkserver_preload(["ray", "pipelines.ingest", "skeletonllm.skeleton.formats"])
 _TIMEOUT_S = 240.0
 
 
@@ -138,7 +138,9 @@ def _drive(source: Path, root: Path, environment: dict[str, str]) -> None:
     os.environ.clear()
     os.environ.update(environment)
     root.mkdir(exist_ok=True)
-    os.dup2(os.open(root / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), sys.stderr.fileno())
+    said = os.open(root / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(said, stream)
     ingest.run(source, root, CONFIG, "ray")
 
 
