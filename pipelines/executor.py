@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ import pyarrow as pa
 from pipelines.settings import read_settings
 from skeletonllm.errors import DataError, ShardError
 from skeletonllm.log import progress
-from skeletonllm.plain import to_plain
+from skeletonllm.plain import to_plain, write_whole
 from skeletonllm.shards.manifest import (
     MANIFEST,
     DatasetRef,
@@ -37,6 +38,7 @@ from skeletonllm.shards.writer import describe_shard, rejected_name, shard_name,
 logger = logging.getLogger(__name__)
 
 ExecutorName = Literal["inline", "ray"]
+CARD = "README.md"
 
 # A worker that dies this often on the same shard is not unlucky: the shard kills it.
 _MAX_DEATHS = 3
@@ -44,11 +46,12 @@ _MAX_DEATHS = 3
 
 @dataclass(frozen=True)
 class Rejected:
-    """One input that a pipeline refused: where, and why."""
+    """One input that a pipeline refused: where, why, and of which kind that reason is, where kinds are counted."""
 
     file: str
     place: str
     reason: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ class Build:
         max_rejected: the run fails when more than this share of the inputs is rejected.
         left_over: what only all shards together show to be wrong, such as a label whose clip is in none of them; given
             the files of all shards and of what they rejected. It is recorded, but does not count for `max_rejected`.
+        prepare: called with the data set's folder before the first shard is made; may put shards there that are known
+            from elsewhere.
+        card: text of the data set's `README.md`, from its manifest and the files of what was rejected.
+        is_pure: whether a shard depends on nothing but what the fingerprint names, so that it is kept where the run is
+            refused for `max_rejected`.
     """
 
     name: str
@@ -95,6 +103,9 @@ class Build:
     on_gpu: bool = False
     max_rejected: float = 1.0
     left_over: Callable[[Sequence[Path], Sequence[Path]], Sequence[Rejected]] | None = None
+    prepare: Callable[[Path], None] | None = None
+    card: Callable[[Manifest, Sequence[Path]], str] | None = None
+    is_pure: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -117,12 +128,16 @@ def map_shards(build: Build, root: Path, executor: ExecutorName = "inline") -> D
     folder = dataset_folder(root, build.name, build.fingerprint)
     started = time.monotonic()
     with _only_builder(folder):
-        missing = [i for i in range(len(build.shards)) if not (folder / shard_name(i, len(build.shards))).exists()]
-        with progress(build.name, len(build.shards), "shards") as tick:
-            tick(len(build.shards) - len(missing))
-            run = _on_ray if executor == "ray" else _inline
-            for count, _ in enumerate(run(build, folder, missing), start=1):
-                tick(len(build.shards) - len(missing) + count)
+        if build.prepare is not None:
+            build.prepare(folder)
+        count = len(build.shards)
+        missing = [index for index in range(count) if not (folder / shard_name(index, count)).exists()]
+        done, num_rejected = count - len(missing), 0
+        with progress(build.name, count, "shards") as tick:
+            tick(done)
+            for refused in (_on_ray if executor == "ray" else _inline)(build, folder, missing):
+                done, num_rejected = done + 1, num_rejected + refused
+                tick(done, f"({num_rejected} rejected)" if num_rejected else "")
         return _publish(build, folder, started)
 
 
@@ -135,22 +150,26 @@ def _call(make: Callable[[], ShardOutput]) -> ShardOutput:
     return make()
 
 
-def _make_shard(process_shard: Callable[[Any], ShardOutput], item: Any, folder: str, index: int, count: int) -> None:
+def _make_shard(process_shard: Callable[[Any], ShardOutput], item: Any, folder: str, index: int, count: int) -> int:
+    """How many inputs were rejected."""
     output = process_shard(item)
     _write_rejected(Path(folder) / rejected_name(index), output.rejected)
     write_shard(Path(folder) / shard_name(index, count), output.table, output.statistics)
+    return len(output.rejected)
 
 
 def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
-    path.unlink(missing_ok=True)
+    # Replaced, never removed first: a worker that outlives its killed driver by a moment may be at the same shard.
     if rejected:
         write_shard(path, pa.Table.from_pylist([vars(one) for one in rejected], schema=REJECTED))
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _inline(build: Build, folder: Path, missing: Sequence[int]) -> Iterator[int]:
+    """Makes the missing shards; of each, how many inputs were rejected."""
     for index in missing:
-        _make_shard(build.process_shard, build.shards[index], str(folder), index, len(build.shards))
-        yield index
+        yield _make_shard(build.process_shard, build.shards[index], str(folder), index, len(build.shards))
 
 
 def _on_ray(build: Build, folder: Path, missing: Sequence[int]) -> Iterator[int]:
@@ -164,18 +183,17 @@ def _on_ray(build: Build, folder: Path, missing: Sequence[int]) -> Iterator[int]
     resources = ray.cluster_resources()
     gpus = int(resources.get("GPU", 0)) if build.on_gpu else 0
     task = ray.remote(max_retries=0, num_gpus=1 if gpus else 0)(_make_shard)
-    waiting, deaths, running = list(missing), dict.fromkeys(missing, 0), {}
+    waiting, deaths, running = deque(missing), Counter(), {}
     in_flight = 2 * (gpus or max(1, int(resources.get("CPU", 1))))
     while waiting or running:
         while waiting and len(running) < in_flight:
-            index = waiting.pop(0)
+            index = waiting.popleft()
             ref = task.remote(build.process_shard, build.shards[index], str(folder), index, len(build.shards))
             running[ref] = index
         (ready,), _ = ray.wait(list(running), num_returns=1)
         index = running.pop(ready)
         try:
-            ray.get(ready)
-            yield index
+            yield ray.get(ready)
         except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
             deaths[index] += 1
             if deaths[index] >= _MAX_DEATHS:
@@ -214,11 +232,15 @@ def _publish(build: Build, folder: Path, started: float) -> DatasetRef:
     count = len(build.shards)
     described = [describe_shard(folder / shard_name(index, count)) for index in range(count)]
     refused = [path for path in (folder / rejected_name(index) for index in range(count)) if path.exists()]
-    _check_rejected(build, folder, sum(entry.rows for entry, _ in described), refused)
+    refused_entries = [describe_shard(path)[0] for path in refused]
+    num_refused = sum(entry.rows for entry in refused_entries)
+    _check_rejected(build, folder, sum(entry.rows for entry, _ in described), num_refused, refused)
     if build.left_over is not None:
         late = folder / rejected_name(count)
         _write_rejected(late, build.left_over([folder / shard_name(index, count) for index in range(count)], refused))
-        refused += [late] if late.exists() else []
+        if late.exists():
+            refused.append(late)
+            refused_entries.append(describe_shard(late)[0])
     manifest = Manifest(
         name=build.name,
         schema=build.schema,
@@ -229,25 +251,29 @@ def _publish(build: Build, folder: Path, started: float) -> DatasetRef:
         inputs=list(build.inputs),
         fingerprint=build.fingerprint,
         shards=[entry for entry, _ in described],
-        rejected=[describe_shard(path)[0] for path in refused],
+        rejected=refused_entries,
         statistics=_total([statistics for _, statistics in described]),
         code_version=package_version("skeletonllm"),
         built_s=round(time.monotonic() - started, 3),
     )
+    if build.card is not None:
+        write_whole(folder / CARD, build.card(manifest, refused))
     return write_manifest(folder, manifest)
 
 
-def _check_rejected(build: Build, folder: Path, num_rows: int, refused: Sequence[Path]) -> None:
-    reasons = sorted(f"{row['file']}: {row['reason']}" for path in refused for row in open_shard(path).to_pylist())
-    num_inputs = len(reasons) + num_rows
-    if len(reasons) <= build.max_rejected * num_inputs and (num_rows or not reasons):
+def _check_rejected(build: Build, folder: Path, num_rows: int, num_refused: int, refused: Sequence[Path]) -> None:
+    num_inputs = num_refused + num_rows
+    if num_refused <= build.max_rejected * num_inputs and (num_rows or not num_refused):
         return
-    # The reasons stay on disk; the shards go, so that the next run judges mended input anew.
-    for index in range(len(build.shards)):
-        (folder / shard_name(index, len(build.shards))).unlink()
+    rows = [row for path in refused[:3] for row in open_shard(path).to_pylist()]
+    some = sorted(f"{row['file']}: {row['reason'].removeprefix(row['file']).lstrip(':, ')}" for row in rows)
+    if not build.is_pure:
+        # The reasons stay on disk; the shards go, so that the next run judges mended input anew.
+        for index in range(len(build.shards)):
+            (folder / shard_name(index, len(build.shards))).unlink()
     raise DataError(
-        f"{build.name}: {len(reasons)} of {num_inputs} inputs were rejected, at most {build.max_rejected:.0%} may be; "
-        f"for example: {'; '.join(dict.fromkeys(reasons[:3]))}; all reasons: {folder}/rejected-*.arrow; mend the input "
+        f"{build.name}: {num_refused} of {num_inputs} inputs were rejected, at most {build.max_rejected:.0%} may be; "
+        f"for example: {'; '.join(dict.fromkeys(some[:3]))}; all reasons: {folder}/rejected-*.arrow; mend the input "
         "or raise max_rejected"
     )
 

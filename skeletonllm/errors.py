@@ -4,6 +4,7 @@
     ├── ConfigError      (ValueError)    a recipe or option cannot work
     ├── DataError        (ValueError)    the data breaks its contract
     │   ├── FormatError                  a source file; says file, line or offset, expected, found
+    │   │   └── NobodyError              it is whole, but nobody is seen in it
     │   ├── ShardError                   one shard, or its manifest
     │   └── ChainError                   a reply is not a chain
     ├── TeacherError     (RuntimeError)  the teacher did not answer
@@ -30,6 +31,10 @@ class DataError(SkeletonLLMError, ValueError):
 
 class FormatError(DataError):
     """A source file is not what its format promises."""
+
+
+class NobodyError(FormatError):
+    """A source file is whole, but nobody is seen in it: a sensor that missed the person."""
 
 
 class ShardError(DataError):

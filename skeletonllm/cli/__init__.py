@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import tyro
 
 from skeletonllm.cli import convert, data, learn, machine
+from skeletonllm.cli.ingest import ingest
 from skeletonllm.errors import SkeletonLLMError
 
 _VERBS = {
     "quickstart": learn.quickstart,
     "sample-data": data.sample_data,
-    "ingest": data.ingest,
+    "ingest": ingest,
     "inspect": data.inspect,
     "render": data.render,
     "convert": convert.convert,

@@ -1,4 +1,4 @@
-"""Verbs about recordings: make samples, ingest, inspect, render."""
+"""Verbs about recordings: make samples, inspect, render."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,31 +31,6 @@ def simulate(folder: Path, performers: int = 16, seed: int = 0) -> int:
         return write_sample_data(
             folder, performers, seed=seed, progress=lambda done, total: tick(100 * done // max(total, 1))
         )
-
-
-def ingest(
-    source: _FolderArgument, workdir: Path = Path("skeletonllm-work"), executor: Literal["ray", "inline"] = "inline"
-) -> None:
-    """Read every recording below a folder into Arrow shards.
-
-    Args:
-        source: holds recordings in any known format, and their labels: file names, class folders or labels.csv.
-        workdir: where the data set is kept.
-        executor: `ray` uses all cores, or the cluster that RAY_ADDRESS names.
-    """
-    from pipelines import ingest as pipeline
-    from pipelines.workdir import Workdir
-    from skeletonllm.log import set_up_logging
-    from skeletonllm.shards.manifest import read_manifest
-
-    set_up_logging()
-    clips = pipeline.run(source, Workdir(workdir).data, executor=executor)
-    manifest = read_manifest(Path(clips.path))
-    print(f"{manifest.num_rows} clips, {manifest.num_rejected} files rejected, {clips.path}")
-    for name in ("formats", "actions", "subjects"):
-        values = manifest.statistics.get(name, {})
-        counts = ", ".join(f"{key or 'unknown'} {count}" for key, count in values.items())
-        print(f"  {name}: {counts}")
 
 
 def inspect(path: _FolderArgument) -> None:

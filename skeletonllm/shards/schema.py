@@ -96,6 +96,7 @@ REJECTED = pa.schema(
         pa.field("file", pa.string(), nullable=False),
         pa.field("place", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
     ]
 )
 
@@ -112,7 +113,7 @@ SCHEMAS = {
 
 def clips_to_table(clips: Sequence[Clip]) -> pa.Table:
     """Clips as rows of `CLIPS`; their topologies go into the schema's metadata, each once."""
-    keys = {clip.topology: _topology_key(clip.topology) for clip in clips}
+    keys = {topology: _topology_key(topology) for topology in dict.fromkeys(clip.topology for clip in clips)}
     metadata = {TOPOLOGIES: canonical_json({key: asdict(topology) for topology, key in keys.items()}).encode()}
     columns: dict[str, list[Any]] = {name: [] for name in CLIPS.names}
     for clip in clips:

@@ -3,7 +3,8 @@
 import csv
 import functools
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,11 +37,14 @@ class Labels:
         folder: the root; nothing above it is looked at.
         tables: rows by clip id, of each folder that holds a labels.csv.
         names: action names by number, of each folder that holds an actions.txt.
+        class_folders: folders whose names are the actions of the recordings in them.
     """
 
     folder: Path
     tables: dict[Path, dict[str, Row]]
     names: dict[Path, tuple[str, ...]]
+    class_folders: frozenset[Path] | None = None
+    """None: the disk is asked."""
 
     def apply(self, clip: Clip, path: Path) -> Clip:
         """The clip with its action, subject, camera, captions and data set filled in.
@@ -65,7 +69,7 @@ class Labels:
         )
         action = row.action or self._numbered(clip, path)
         covered = any(place in self.tables or place in self.names for place in self._places(path))
-        if not action and not covered and _is_class_folder(self.folder, path.parent):
+        if not action and not covered and self._is_class_folder(path.parent):
             action = path.parent.name
         captions = tuple(dict.fromkeys((*row.captions, *clip.captions)))
         return replace(clip, action=action or None, captions=captions, source=source)
@@ -122,21 +126,57 @@ class Labels:
             return NW_UCLA_NUMBERS.get(in_nwucla, "")
         return clip.action or ""
 
+    def _is_class_folder(self, place: Path) -> bool:
+        if self.class_folders is not None:
+            return place in self.class_folders
+        return _is_class_folder(self.folder, place)
+
     def _places(self, path: Path) -> list[Path]:
         """The file's folder and those above it, up to the root."""
         above = path.parents
         return list(above[: list(above).index(self.folder) + 1]) if self.folder in above else [path.parent]
 
 
-def load_labels(folder: Path) -> Labels:
+def load_labels(
+    folder: Path, files: Iterable[Path] | None = None, class_folders: frozenset[Path] | None = None
+) -> Labels:
     """All labels below a folder.
+
+    Args:
+        folder: the root.
+        files: the label files below it, where they are known; by default the folder is searched.
+        class_folders: as of `find_class_folders`, where they are known.
 
     Raises:
         FormatError: a labels.csv or actions.txt is damaged; says file and line.
     """
-    tables = {path.parent: _read_table(path) for path in sorted(folder.rglob("labels.csv"))}
-    names = {path.parent: _read_names(path) for path in sorted(folder.rglob("actions.txt"))}
-    return Labels(folder, tables, names)
+    if files is None:
+        files = sorted((*folder.rglob("labels.csv"), *folder.rglob("actions.txt")))
+    tables, names = {}, {}
+    for path in files:
+        if path.name == "labels.csv":
+            tables[path.parent] = _table_as_of(path, *_stamp(path))
+        elif path.name == "actions.txt":
+            names[path.parent] = _read_names(path)
+    return Labels(folder, tables, names, class_folders)
+
+
+def find_class_folders(root: Path, holders: Collection[Path]) -> frozenset[Path]:
+    """The folders whose names are actions, by the rule of `_is_class_folder`.
+
+    Args:
+        root: of all recordings.
+        holders: every folder that holds a recording directly.
+    """
+    siblings = Counter(place.parent for place in holders)
+    return frozenset(
+        place
+        for place in holders
+        if place != root
+        and place.name not in _LAYOUT_FOLDERS
+        and siblings[place.parent] > 1
+        and place.parent not in holders
+    )
 
 
 @functools.cache
@@ -146,6 +186,17 @@ def _is_class_folder(root: Path, place: Path) -> bool:
         return False
     siblings = (other for other in place.parent.iterdir() if other.is_dir() and other != place)
     return any(holds_recordings(other) for other in siblings) and not holds_recordings(place.parent)
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
+@functools.lru_cache(maxsize=64)
+def _table_as_of(path: Path, mtime_ns: int, size: int) -> dict[str, Row]:
+    """The table as it was at that time: a worker that makes many shards reads it once."""
+    return _read_table(path)
 
 
 def _read_text(path: Path) -> str:

@@ -61,7 +61,7 @@ def test_a_changed_config_makes_another_data_set(tmp_path):
 
 def test_rejected_input_is_recorded_with_its_reason(tmp_path):
     dataset = map_shards(replace(BUILD, shards=[1, 13]), tmp_path)
-    assert ShardReader(dataset).rejected() == [{"file": "13.txt", "place": "line 1", "reason": "unlucky"}]
+    assert ShardReader(dataset).rejected() == [{"file": "13.txt", "place": "line 1", "reason": "unlucky", "kind": ""}]
 
 
 def test_too_much_rejected_input_publishes_nothing(tmp_path):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skeletonllm.errors import FormatError
+from skeletonllm.errors import FormatError, NobodyError
 from skeletonllm.skeleton.clip import Clip, Source, mask_unseen
 from skeletonllm.skeleton.topology import Topology
 
@@ -75,6 +75,11 @@ def problem(path: Path, where: str, found: object, expected: str, remedy: str = 
     """The error of a damaged file: where, what is, what should be, what to do."""
     advice = remedy or "the file is damaged or cut short; get it again or leave it out"
     return FormatError(f"{path}{', ' + where if where else ''}: found {found}, expected {expected}; {advice}")
+
+
+def nobody(path: Path, where: str, found: object, expected: str = "at least one") -> NobodyError:
+    """The error of a recording that is whole, but in which nobody is seen."""
+    return NobodyError(str(problem(path, where, found, expected, "leave the recording out")))
 
 
 def read_bytes(path: Path) -> bytes:
@@ -191,7 +196,8 @@ def build_clip(
         where: the place in the file, for errors.
 
     Raises:
-        FormatError: nobody is seen in any frame, a position is absurd, or there is no frame.
+        NobodyError: nobody is seen in any frame.
+        FormatError: a position is absurd, or there is no frame.
     """
     if 0 in positions.shape:
         raise problem(path, where, f"{positions.shape[1]} frames", "at least one", "leave the recording out")
@@ -205,7 +211,7 @@ def build_clip(
         places, seen = mask_unseen(positions.astype(np.float32), given)
     persons = np.flatnonzero((seen > 0).any((1, 2)))
     if not len(persons):
-        raise problem(path, where, "no joint of anybody that was seen", "at least one", "leave the recording out")
+        raise nobody(path, where, "no joint of anybody that was seen")
     turns = None
     if rotations is not None:
         turns = np.ascontiguousarray(rotations[persons], np.float32)

@@ -14,7 +14,16 @@ import numpy as np
 
 from skeletonllm.errors import FormatError
 from skeletonllm.skeleton.clip import Clip, Source
-from skeletonllm.skeleton.formats.common import Declared, Format, brief, build_clip, problem, read_bytes, read_text
+from skeletonllm.skeleton.formats.common import (
+    Declared,
+    Format,
+    brief,
+    build_clip,
+    nobody,
+    problem,
+    read_bytes,
+    read_text,
+)
 from skeletonllm.skeleton.formats.kinect import turns_leaving
 from skeletonllm.skeleton.formats.numbers import parse_numbers
 from skeletonllm.skeleton.topologies import TOPOLOGIES
@@ -109,7 +118,7 @@ def read(path: Path, declared: Declared) -> list[Clip]:
     except _NotSoError:
         raise _damage(path) from None
     if not tracks:
-        raise problem(path, "", f"{num_frames} frames without any body", "a body", "leave the recording out")
+        raise nobody(path, "", f"{num_frames} frames without any body", "a body")
     persons = _persons(tracks)
     joints = np.zeros((len(persons), num_frames, _NUM_JOINTS, 8))
     for person, track in enumerate(persons):
@@ -229,7 +238,7 @@ def _damage(path: Path) -> FormatError:
     try:
         num_frames = _count(path, lines, 0, "the number of frames")
         if num_frames == 0:
-            return problem(path, "line 1", 0, "at least one frame", "leave the recording out")
+            return nobody(path, "line 1", 0, "at least one frame")
         at = 1
         for frame in range(num_frames):
             num_bodies = _count(path, lines, at, f"the number of bodies in frame {frame}")
