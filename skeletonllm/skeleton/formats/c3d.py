@@ -176,10 +176,11 @@ def _words(data: bytes, processor: int) -> np.ndarray:
 
 def _floats(data: bytes, processor: int) -> np.ndarray:
     """32-bit floats; DEC's have their halves swapped and an exponent that is larger by 2."""
-    if processor == _DEC:
-        swapped = np.frombuffer(data, "<u2").reshape(-1, 2)[:, ::-1]
-        return np.ascontiguousarray(swapped).view("<f4")[:, 0].astype(np.float64) / 4
-    return np.frombuffer(data, ">f4" if processor == _MIPS else "<f4").astype(np.float64)
+    with np.errstate(invalid="ignore"):  # of signalling NaN
+        if processor == _DEC:
+            swapped = np.frombuffer(data, "<u2").reshape(-1, 2)[:, ::-1]
+            return np.ascontiguousarray(swapped).view("<f4")[:, 0].astype(np.float64) / 4
+        return np.frombuffer(data, ">f4" if processor == _MIPS else "<f4").astype(np.float64)
 
 
 def _parameters(path: Path, data: bytes, start: int, processor: int) -> _Parameters:

@@ -42,7 +42,8 @@ def sniff(path: Path, head: bytes) -> bool:
     start = 10 + int.from_bytes(head[8:10], "little") if head[6] == 1 else 12 + int.from_bytes(head[8:12], "little")
     if len(head) < start + 51 * kind.itemsize:
         return False
-    body = np.frombuffer(head, kind, 51, start).reshape(17, 3).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        body = np.frombuffer(head, kind, 51, start).reshape(17, 3).astype(np.float64)
     if not np.abs(body).max() < _MAX_VALUE:
         return False
     right, left = (np.linalg.norm(body[bones[:, 1]] - body[bones[:, 0]], axis=-1) for bones in (_RIGHT, _LEFT))

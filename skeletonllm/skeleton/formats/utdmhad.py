@@ -188,7 +188,9 @@ def _numbers(path: Path, content: bytes, parts: list[tuple[int, int, int]], orde
     if num_bytes != needed:
         raise problem(path, where, f"{num_bytes} bytes of numbers", f"{needed} for {shape[2]} frames")
     flat = np.frombuffer(content, order + kind, 60 * shape[2], start)
-    return flat.astype(np.float64).reshape(shape, order="F")
+    with np.errstate(invalid="ignore"):
+        numbers = flat.astype(np.float64)
+    return np.where(np.isfinite(numbers), numbers, np.nan).reshape(shape, order="F")
 
 
 FORMAT = Format(

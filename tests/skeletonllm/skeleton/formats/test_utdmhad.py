@@ -65,6 +65,14 @@ def test_a_joint_at_the_origin_was_not_seen(tmp_path):
     assert np.argwhere(clip.confidence[0] == 0).tolist() == [[2, 7], [3, 8]]
 
 
+def test_a_signalling_nan_is_a_joint_that_was_not_seen(tmp_path):
+    joints = JOINTS.copy()
+    joints.view(np.uint64)[7, 0, 2] = 0x7FF0000000000001
+    (tmp_path / "x.mat").write_bytes(mat(joints))
+    (clip,) = read(tmp_path / "x.mat")
+    assert np.argwhere(clip.confidence[0] == 0).tolist() == [[2, 7]]
+
+
 def test_files_of_the_other_sensors_are_not_skeletons(tmp_path):
     path = tmp_path / "a1_s1_t1_inertial.mat"
     path.write_bytes(mat(name=b"d_iner"))
