@@ -28,21 +28,25 @@ _ENOUGH_FRAMES = 64
 
 def check(clip: Clip) -> list[Finding]:
     """What is suspicious about a clip, the worst first."""
-    body, some = Body.of(clip), Body.of(clip, max(1, clip.num_frames // _ENOUGH_FRAMES))
-    # Far numbers may overflow in squares; what they are is told by the size.
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = [
-            *check_shape(some),
-            *check_sides(some, measure_sides(some)),
-            *check_motion(body),
-            *check_presence(body),
-        ]
-    return sorted(found, key=lambda finding: LEVELS.index(finding.level))
+    return _look(clip)[0]
 
 
 def sides_of(clip: Clip) -> Sides | None:
-    """How the shape of the first bodies agrees with the names left and right; None where nothing can be said."""
-    return measure_sides(Body.of(clip, max(1, clip.num_frames // _ENOUGH_FRAMES)))
+    """How the shape of the bodies agrees with the names left and right; None where nothing can be said."""
+    return measure_sides(_some_frames(clip))
+
+
+def _look(clip: Clip) -> tuple[list[Finding], Sides | None]:
+    body, some = Body.of(clip), _some_frames(clip)
+    # Far numbers may overflow in squares; what they are is told by the size.
+    with np.errstate(over="ignore", invalid="ignore"):
+        sides = measure_sides(some)
+        found = [*check_shape(some), *check_sides(some, sides), *check_motion(body), *check_presence(body)]
+    return sorted(found, key=lambda finding: LEVELS.index(finding.level)), sides
+
+
+def _some_frames(clip: Clip) -> Body:
+    return Body.of(clip, max(1, clip.num_frames // _ENOUGH_FRAMES))
 
 
 @dataclass
@@ -53,26 +57,25 @@ class SetCheck:
     _scores: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     _mirrored: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
-    def add(self, clip: Clip, kind: str) -> list[Finding]:
-        """See one more clip.
+    def check(self, clip: Clip, kind: str) -> list[Finding]:
+        """What is suspicious about one more clip, the worst first; also whether it is a copy of an earlier one.
 
         Args:
             clip: the clip.
             kind: what makes it comparable to others, such as format and topology.
-
-        Returns:
-            Whether it is a copy of an earlier one.
         """
-        sides = sides_of(clip)
+        found, sides = _look(clip)
         if sides is not None:
             self._scores[kind].append(sides.score)
             self._mirrored[kind] += sides.mirrored
         content = hashlib.blake2b(np.ascontiguousarray(clip.positions).data, digest_size=16)
         content.update(np.array(clip.positions.shape).tobytes())
-        first = self._first.setdefault(content.digest(), clip.clip_id)
-        if first == clip.clip_id:
-            return []
-        return [Finding(clip.clip_id, "warning", "duplicate", f"the same positions as clip {first}")]
+        first = self._first.get(content.digest())
+        if first is None:
+            self._first[content.digest()] = clip.clip_id
+        else:
+            found.append(Finding(clip.clip_id, "warning", "duplicate", f"the same positions as clip {first}"))
+        return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
     def findings(self) -> list[Finding]:
         """What all clips together show; call it after the last one."""

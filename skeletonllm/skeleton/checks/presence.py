@@ -77,8 +77,9 @@ def _people(body: Body) -> Iterator[Finding]:
 
 
 def _zeros(body: Body) -> Iterator[Finding]:
-    """Readers mark (0, 0, 0) as not seen; a clip made by hand may not."""
+    """Readers mark (0, 0, 0) as not seen; a clip made by hand may not. A root alone may well stand at the origin."""
     zeros = body.seen & (dot(body.places, body.places) == 0)
+    zeros[:, :, body.clip.topology.order[0]] &= zeros.sum(-1) > 1
     if zeros.any():
         text = f"{_percent(float(zeros.mean()))} of the joints are at (0, 0, 0) and yet count as seen"
         yield Finding(body.clip.clip_id, "warning", "zeros", text)

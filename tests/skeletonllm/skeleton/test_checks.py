@@ -231,8 +231,8 @@ def test_the_worst_comes_first(clips):
 
 def test_a_copy_is_found_among_many(clips):
     seen = SetCheck()
-    assert [finding for clip in clips for finding in seen.add(clip, "made")] == []
-    (finding,) = seen.add(replace(clips[3], clip_id="again"), "made")
+    assert [finding for clip in clips for finding in seen.check(clip, "made")] == []
+    (finding,) = seen.check(replace(clips[3], clip_id="again"), "made")
     assert finding == replace(finding, clip_id="again", kind="duplicate")
     assert clips[3].clip_id in finding.text
 
@@ -252,7 +252,7 @@ def test_a_set_tells_that_it_is_mirrored_where_its_clips_cannot():
             pose[:, :, arm.lower] += [-side * 0.4, 1.2, 0.04]
         found = check(moved(clip, pose))
         assert "mirrored" not in [finding.kind for finding in found]
-        seen.add(moved(clip, pose), "florence3d, florence_15")
+        seen.check(moved(clip, pose), "florence3d, florence_15")
     (finding,) = seen.findings()
     assert (finding.kind, finding.level, finding.clip_id) == ("mirrored", "error", "florence3d, florence_15")
 
@@ -273,5 +273,5 @@ def test_real_people_are_not_mirrored_and_their_mirror_images_are(folder, most):
     for clip in real:
         sides = sides_of(turned(clip, x=-1))
         assert sides is not None
-        together.add(turned(clip, x=-1), folder)
+        together.check(turned(clip, x=-1), folder)
     assert not missed or [finding.kind for finding in together.findings()] == ["mirrored"]
