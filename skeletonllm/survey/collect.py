@@ -138,7 +138,7 @@ class Survey:
     @property
     def seconds(self) -> float:
         """Of all clips."""
-        return sum(group.seconds for group in self.groups.values())
+        return sum((group.seconds for group in self.groups.values()), 0.0)
 
     def level(self, level: str) -> int:
         """How many findings are of a level."""

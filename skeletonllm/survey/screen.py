@@ -46,7 +46,7 @@ def findings_table(placed: Sequence[Placed], max_per_kind: int, counts: Counter[
         shown[key] += 1
         if shown[key] <= max_per_kind:
             text = f"[b]{where_of(one)}[/b]\n{escape(one.finding.text)}"
-            if shown[key] == min(max_per_kind, counts[key]):
+            if one.finding.remedy and shown[key] == min(max_per_kind, counts[key]):
                 text += f"\n[dim]→ {one.finding.remedy}[/dim]"
             table.add_row(_styled(one.finding.level), one.finding.kind, text)
         elif shown[key] == max_per_kind + 1:
@@ -215,7 +215,8 @@ def _findings(survey: Survey) -> "Iterator[RenderableType]":
     for level, kind, count in ordered(survey.counts)[:_MOST_FINDINGS]:
         example = first[level, kind]
         where = f"[b]{where_of(example)}[/b]\n" if survey.clips != 1 else ""
-        text = f"{where}{escape(example.finding.text)}\n[dim]→ {REMEDIES[kind]}[/dim]"
+        advice = f"\n[dim]→ {REMEDIES[kind]}[/dim]" if REMEDIES[kind] else ""
+        text = f"{where}{escape(example.finding.text)}{advice}"
         table.add_row(_styled(level), str(count), kind, text)
     yield table
 

@@ -6,10 +6,10 @@ from typing import Literal
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 
-# Every kind that a check can find, with what to do.
+# Every kind that a check can find, with what to do; an error message says that itself.
 REMEDIES = {
-    "unreadable": "get the file again, leave it out, or say what it is with --format",
-    "damaged": "build the data set again",
+    "unreadable": "",
+    "damaged": "",
     "size": "say the unit with --unit",
     "upside-down": "say the axis that points up with --up",
     "lying": "say the axis that points up with --up, unless they do lie",
