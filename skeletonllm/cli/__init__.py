@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from skeletonllm.cli import convert, data, learn, machine
+from skeletonllm.cli import convert, data, learn, look, machine
 from skeletonllm.cli.ingest import ingest
 from skeletonllm.errors import SkeletonLLMError
 
@@ -14,7 +14,8 @@ _VERBS = {
     "quickstart": learn.quickstart,
     "sample-data": data.sample_data,
     "ingest": ingest,
-    "inspect": data.inspect,
+    "inspect": look.inspect,
+    "validate": look.validate,
     "render": data.render,
     "convert": convert.convert,
     "mine": learn.mine,
@@ -28,12 +29,15 @@ _USER_MISTAKE = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit code is 0, or 2 for a mistake that the message explains (`--debug` shows where)."""
+    """Run one verb; the exit code is the verb's own (0 where it has none), or 2 for a mistake that the message explains.
+
+    `--debug` shows where the mistake was found.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"] or ["--help"]
     try:
-        tyro.extras.subcommand_cli_from_dict(
+        code = tyro.extras.subcommand_cli_from_dict(
             _VERBS,
             prog="skeletonllm",
             description="Any human-skeleton recording, seen by a multimodal LLM through a differentiable renderer. "
@@ -57,4 +61,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("skeletonllm: stopped; the same command goes on from here", file=sys.stderr)
         return 130
-    return 0
+    return code or 0

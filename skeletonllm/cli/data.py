@@ -1,4 +1,4 @@
-"""Verbs about recordings: make samples, inspect, render."""
+"""Verbs about recordings: make samples, render."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -31,31 +31,6 @@ def simulate(folder: Path, performers: int = 16, seed: int = 0) -> int:
         return write_sample_data(
             folder, performers, seed=seed, progress=lambda done, total: tick(100 * done // max(total, 1))
         )
-
-
-def inspect(path: _FolderArgument) -> None:
-    """Show what a recording holds: format, topology, people, frames, missing joints.
-
-    Args:
-        path: a recording.
-    """
-    from skeletonllm.skeleton.formats import detect, read
-    from skeletonllm.skeleton.kinematics import body_size_m
-
-    print(f"{path}: {detect(path).description}")
-    clips = read(path)
-    for clip in clips[:20]:
-        unseen = (clip.confidence <= 0).mean((0, 1))
-        missing = ", ".join(
-            f"{name} {share:.0%}" for name, share in zip(clip.topology.joint_names, unseen, strict=True) if share > 0.05
-        )
-        print(
-            f"  {clip.clip_id}: {clip.topology.name}, {clip.num_persons} person(s), {clip.num_frames} frames at "
-            f"{clip.fps:g} fps ({clip.duration_s:.1f} s), neck to ankle {body_size_m(clip):.2f} m, "
-            f"action {clip.action or 'unknown'}" + (f"; often not seen: {missing}" if missing else "")
-        )
-    if len(clips) > 20:
-        print(f"  and {len(clips) - 20} more")
 
 
 def render(

@@ -179,6 +179,20 @@ def find_class_folders(root: Path, holders: Collection[Path]) -> frozenset[Path]
     )
 
 
+def labels_beside(path: Path) -> Labels:
+    """The labels that speak of one recording: those of its folder or of the folder above it; nothing else is searched.
+
+    Raises:
+        FormatError: a labels.csv or actions.txt is damaged; says file and line.
+    """
+    places = [path.parent, path.parent.parent]
+    tables = {place: _read_table(place / "labels.csv") for place in places if (place / "labels.csv").is_file()}
+    names = {place: _read_names(place / "actions.txt") for place in places if (place / "actions.txt").is_file()}
+    # One recording does not tell that its folder is a class.
+    root = places[1] if places[1] in tables or places[1] in names else places[0]
+    return Labels(root, tables, names)
+
+
 @functools.cache
 def _is_class_folder(root: Path, place: Path) -> bool:
     """Whether a folder of recordings has at least one sibling with recordings: then their names are the actions."""
