@@ -36,14 +36,13 @@ from skeletonllm.shards.reader import open_shard
 from skeletonllm.shards.schema import SCHEMA_VERSION, clips_to_table
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.formats.common import Declared
+from skeletonllm.skeleton.formats.declared import FILE_NAME, MAX_FPS, declared_by, read_declaration, topology_named
 from skeletonllm.skeleton.labels import Labels, find_class_folders, load_labels
-from skeletonllm.skeleton.topology import Topology
 
 logger = logging.getLogger(__name__)
 pc: Any = pyarrow.compute  # made at its import, where no type checker sees it
 
 VERSION = 2
-_MAX_FPS = 10_000
 _OF_ALL_SHARDS = ("files_per_shard", "max_rejected")
 
 
@@ -58,7 +57,7 @@ class IngestConfig:
     format: str | None = None
     """Read only recordings of this format, whatever they look like; by default the content decides."""
     topology: str | None = None
-    """Name of the joints' topology, for files that do not say it."""
+    """The joints' topology, for files that do not say it: a name, or a .toml file."""
     fps: float | None = None
     """Frames per second; wins over the files."""
     unit: str | None = None
@@ -68,7 +67,6 @@ class IngestConfig:
 
     def __post_init__(self) -> None:
         from skeletonllm.skeleton.formats import formats
-        from skeletonllm.skeleton.spaces import metres_per, upright
 
         if self.files_per_shard < 1:
             raise ConfigError(f"files_per_shard is {self.files_per_shard}, must be at least 1")
@@ -76,27 +74,21 @@ class IngestConfig:
             raise ConfigError(f"max_rejected is {self.max_rejected}, must be a share from 0 to 1")
         if self.format is not None and self.format not in formats():
             raise ConfigError(f"format {self.format!r} is unknown; known are {', '.join(formats())}")
-        if self.fps is not None and not 0 < self.fps <= _MAX_FPS:
-            raise ConfigError(f"fps is {self.fps:g}, must be more than 0 and at most {_MAX_FPS}")
-        if self.topology is not None:
-            _topology(self.topology)
-        if self.unit is not None:
-            metres_per(self.unit)
-        if self.up is not None:
-            upright(self.up)
+        if self.fps is not None and not 0 < self.fps <= MAX_FPS:
+            raise ConfigError(f"fps is {self.fps:g}, must be more than 0 and at most {MAX_FPS}")
+        declared_by(self.topology, self.fps, self.unit, self.up)
 
     @property
     def declared(self) -> Declared:
         """What readers are told."""
-        topology = None if self.topology is None else _topology(self.topology)
-        return Declared(topology, self.fps, self.unit, self.up)
+        return declared_by(self.topology, self.fps, self.unit, self.up)
 
     @property
     def reading(self) -> dict[str, Any]:
         """What the clips of a shard depend on; what is not said is left out, so that a new option changes no key."""
         said = {name: value for name, value in to_plain(self).items() if value is not None}
         if self.topology is not None:
-            said["topology"] = asdict(_topology(self.topology))
+            said["topology"] = asdict(topology_named(self.topology))
         return {name: value for name, value in said.items() if name not in _OF_ALL_SHARDS}
 
 
@@ -206,6 +198,9 @@ def run(
     work, _ = _work(folder, root, config, name, fresh, save=True)
     labels = [folder / row["file"] for row in work.sources.sides.to_pylist()]
     load_labels(folder, labels)  # a damaged label file is one error here, not one per shard
+    for path in labels:
+        if path.name == FILE_NAME:
+            read_declaration(path)
     build = Build(
         name=name,
         pipeline="ingest",
@@ -257,7 +252,7 @@ def process_shard(work: Files) -> ShardOutput:
     for recording in work.recordings:
         path = folder / recording.path
         try:
-            found = read(path, work.format, work.declared)
+            found = read(path, work.format, work.declared, folder)
         except (DataError, OSError) as error:
             rejected.append(_refused(recording.path, "", error, folder))
         else:
@@ -307,14 +302,6 @@ def _prepare(root: Path, name: str, work: Work, folder: Path) -> None:
 
 def _fingerprinted(config: IngestConfig) -> dict[str, Any]:
     return {"files_per_shard": config.files_per_shard, **config.reading}
-
-
-def _topology(name: str) -> Topology:
-    from skeletonllm.skeleton.topologies import TOPOLOGIES
-
-    if name not in TOPOLOGIES:
-        raise ConfigError(f"topology {name!r} is unknown; known are {', '.join(TOPOLOGIES)}")
-    return TOPOLOGIES[name]
 
 
 def _grouped(rows: pa.Table) -> Iterator[tuple[str, list[dict[str, Any]]]]:

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from skeletonllm.cli.reading import Reading, ReadingArgument
+
 if TYPE_CHECKING:
     from rich.table import Table
 
     from skeletonllm.skeleton.clip import Clip
     from skeletonllm.skeleton.convert import Losses
 
+_READING = Reading()
 _PX_PER_M = 300.0  # a person fills half of the image that pyskl's files are about
 
 
@@ -20,12 +23,8 @@ def convert(
     output: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
     to: str | None = None,
     index: int = 0,
-    format: str | None = None,
-    topology: str | None = None,
-    fps: float | None = None,
-    unit: str | None = None,
-    up: str | None = None,
     overwrite: bool = False,
+    reading: ReadingArgument = _READING,
 ) -> None:
     """Write a clip in another format, with the joints of another topology, and print what is lost.
 
@@ -35,19 +34,15 @@ def convert(
         to: topology of the output, a name or a .toml file with joints and parents; by default that of the recording,
             or the one that the format has.
         index: which clip of a recording that holds several.
-        format: of the recording, where its content does not say it.
-        topology: of the recording, where it does not say it: a name, or a .toml file.
-        fps: frames per second of the recording, where it does not say it.
-        unit: of the recording, where it does not say it.
-        up: the recording's axis that points up, where it does not say it.
         overwrite: replace the output if it is there.
+        reading: what the recording does not say itself.
     """
     from rich.console import Console
 
     from skeletonllm.errors import ConfigError
     from skeletonllm.skeleton.convert import convert as to_topology
     from skeletonllm.skeleton.formats import read
-    from skeletonllm.skeleton.formats.declared import declared_by, topology_named
+    from skeletonllm.skeleton.formats.declared import topology_named
 
     write, must_be = _writer(output)
     if output.exists() and not overwrite:
@@ -56,7 +51,7 @@ def convert(
         raise ConfigError(f"{output}: files of this format have topology {must_be}, not {to}; leave --to out")
     named = to or must_be
     target = None if named is None else topology_named(named)
-    clips = read(recording, format, declared_by(topology, fps, unit, up))
+    clips = read(recording, reading.format, reading.declared())
     if not 0 <= index < len(clips):
         raise ConfigError(f"--index is {index}, but {recording} holds clips 0 to {len(clips) - 1}")
     clip, losses = clips[index], None

@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from skeletonllm.cli.reading import Reading, ReadingArgument
+
+_READING = Reading()
 _FolderArgument = Annotated[Path, tyro.conf.Positional]
 
 
@@ -41,6 +44,7 @@ def render(
     size_px: int = 224,
     num_frames: int = 24,
     index: int = 0,
+    reading: ReadingArgument = _READING,
 ) -> None:
     """Draw a recording as the model sees it.
 
@@ -52,6 +56,7 @@ def render(
         size_px: width and height.
         num_frames: frames drawn, spread over the clip.
         index: which clip of a file that holds several.
+        reading: what the recording does not say itself.
     """
     from dataclasses import replace
 
@@ -61,9 +66,9 @@ def render(
     from skeletonllm.render import build_renderer
     from skeletonllm.render.config import RenderConfig
     from skeletonllm.render.picture import save_picture
-    from skeletonllm.skeleton.formats import read
+    from skeletonllm.skeleton.labels import read_labelled
 
-    clips = read(clip)
+    clips = read_labelled(clip, reading.format, reading.declared())
     if not 0 <= index < len(clips):
         raise ConfigError(f"--index is {index}, but {clip} holds clips 0 to {len(clips) - 1}")
     if checkpoint is None:

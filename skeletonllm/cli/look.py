@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from skeletonllm.cli.reading import Reading
+from skeletonllm.cli.reading import Reading, ReadingArgument
 
 if TYPE_CHECKING:
     from skeletonllm.survey.collect import Survey
 
 _READING = Reading()
-_Reading = Annotated[Reading, tyro.conf.arg(name="")]
 _CHECKS_FAILED = 1
 
 
@@ -21,7 +20,7 @@ def inspect(
     html: Path | None = None,
     sheet: Path | None = None,
     per_folder: int = 2,
-    reading: _Reading = _READING,
+    reading: ReadingArgument = _READING,
 ) -> None:
     """Show what recordings hold: format, topology, people, rate, space, what was not seen, what is suspicious.
 
@@ -62,7 +61,7 @@ def validate(
     json: Path | None = None,
     max_per_kind: int = 5,
     notes: bool = False,
-    reading: _Reading = _READING,
+    reading: ReadingArgument = _READING,
 ) -> int:
     """Read everything below a path and check it: exit code 0 when clean, 1 when something is wrong, 2 for a mistake.
 

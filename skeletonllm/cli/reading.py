@@ -2,47 +2,48 @@
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
-from skeletonllm.errors import ConfigError
-from skeletonllm.skeleton.formats import Declared, formats
-from skeletonllm.skeleton.topologies import TOPOLOGIES
-from skeletonllm.skeleton.topology import Topology
+import tyro
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What recordings do not say themselves."""
+    """What recordings do not say themselves. A `recordings.toml` beside them can say it too; these options win over it."""
 
     format: str | None = None
     """Read as this format; by default the content decides."""
     topology: str | None = None
-    """Joints and parents, a name such as kinect_v2_25."""
+    """Joints and parents: a name such as kinect_v2_25, or a .toml file with joints and parents."""
     fps: float | None = None
     """Frames per second; wins over the file."""
     unit: str | None = None
     """Of lengths: m, cm, mm, in, ft or cmu."""
     up: str | None = None
     """The axis that points up, such as +y or -z."""
+    body_model: Path | None = None
+    """The user's own SMPL, SMPL-H or SMPL-X model (.npz), for files of poses."""
 
-    def declared(self) -> Declared:
+    def declared(self):
         """For the readers.
 
         Raises:
             ConfigError: a name is unknown.
+            FormatError: the topology's file is damaged.
         """
+        from dataclasses import replace
+
+        from skeletonllm.errors import ConfigError
+        from skeletonllm.skeleton.formats import formats
+        from skeletonllm.skeleton.formats.declared import declared_by
+
         if self.format is not None and self.format not in formats():
-            raise ConfigError(f"--format {self.format!r} is unknown; {_known(self.format, list(formats()))}")
-        topology = None if self.topology is None else _topology(self.topology)
-        return Declared(topology=topology, fps=self.fps, unit=self.unit, up=self.up)
+            close = difflib.get_close_matches(self.format, list(formats()), 1)
+            advice = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(formats())}"
+            raise ConfigError(f"--format {self.format!r} is unknown; {advice}")
+        return replace(declared_by(self.topology, self.fps, self.unit, self.up), body_model=self.body_model)
 
 
-def _topology(name: str) -> Topology:
-    """The topology of a name."""
-    if name not in TOPOLOGIES:
-        raise ConfigError(f"--topology {name!r} is unknown; {_known(name, list(TOPOLOGIES))}")
-    return TOPOLOGIES[name]
-
-
-def _known(name: str, names: list[str]) -> str:
-    close = difflib.get_close_matches(name, names, 1)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
+# Its options stand among the verb's own, without a prefix.
+ReadingArgument = Annotated[Reading, tyro.conf.arg(name="")]

@@ -11,9 +11,10 @@ from pathlib import Path
 from skeletonllm.errors import FormatError
 from skeletonllm.skeleton.actions import NTU_120, NW_UCLA_NUMBERS
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.formats import holds_recordings, ntu, nwucla
+from skeletonllm.skeleton.formats import Declared, find_recordings, holds_recordings, ntu, nwucla, read
 
 COLUMNS = ("clip_id", "action", "subject", "camera", "caption")
+_NOTHING = Declared()
 _LABEL = re.compile(r"label (\d+)")
 # Folders that a data set has by its layout, whatever is in them.
 _LAYOUT_FOLDERS = {"new_joints", "joints", "new_joint_vecs", "texts", "data", "all_sqe", "train", "val", "test"}
@@ -191,6 +192,26 @@ def labels_beside(path: Path) -> Labels:
     # One recording does not tell that its folder is a class.
     root = places[1] if places[1] in tables or places[1] in names else places[0]
     return Labels(root, tables, names)
+
+
+def read_labelled(path: Path, format: str | None = None, declared: Declared = _NOTHING) -> list[Clip]:
+    """All clips of a recording, or of a folder of recordings, with the labels that lie there.
+
+    Args:
+        path: the recording, or a folder of recordings.
+        format: a name of `skeletonllm.skeleton.formats.formats()`; by default the content decides.
+        declared: what the files do not say.
+
+    Raises:
+        FormatError: a file is damaged, or of no known format.
+        ConfigError: something is declared that the format says itself.
+    """
+    recordings = find_recordings(path) if path.is_dir() and format is None else []
+    if not recordings:
+        labels = labels_beside(path)
+        return [labels.apply(clip, path) for clip in read(path, format, declared)]
+    labels = load_labels(path)
+    return [labels.apply(clip, one) for one in recordings for clip in read(one, format, declared)]
 
 
 @functools.cache
