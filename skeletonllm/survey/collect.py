@@ -1,4 +1,4 @@
-"""Counts of everything that is read, in memory that does not grow with the recordings; and a few clips to show."""
+"""Counts of everything that is read, so that memory hardly grows with the recordings; and a few clips to show."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable

@@ -147,6 +147,7 @@ def _kinds(survey: Survey) -> list[dict[str, Any]]:
             "kind": kind,
             "count": count,
             "remedy": REMEDIES[kind],
+            "thing": {"unreadable": "file", "damaged": "shard"}.get(kind, "clip"),
             "examples": by_kind[level, kind][:_MOST_EXAMPLES],
             "svg": svg_of(survey.examples[kind], 4, 1) if kind in survey.examples and level != "note" else "",
         }

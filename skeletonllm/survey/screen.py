@@ -23,7 +23,7 @@ FPS_FROM = {
 }
 STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 _BARS = "▁▂▃▄▅▆▇█"
-_MOST_CLIPS, _MOST_CLASSES, _MOST_FINDINGS = 12, 12, 8
+_MOST_GROUPS, _MOST_CLASSES, _MOST_FINDINGS = 10, 12, 8
 
 
 def screen_of(survey: Survey) -> "RenderableType":
@@ -176,7 +176,9 @@ def _folder(survey: Survey) -> "Iterator[RenderableType]":
     rejected = f", [red]{len(survey.rejected)} rejected[/red]" if survey.rejected else ""
     yield f"{total_text(survey)}{rejected}"
     table = _table("format", "clips", "people", "time", "rate", "space", "not seen", numbers=("clips", "time"))
-    for group in sorted(survey.groups.values(), key=lambda group: -group.clips):
+    table.columns[0].no_wrap = True
+    groups = sorted(survey.groups.values(), key=lambda group: -group.clips)
+    for group in groups[:_MOST_GROUPS]:
         name = f"{escape(group.format)}\n{escape(group.topology.name)}\n"
         table.add_row(
             f"{name}[dim]{group.topology.num_joints} joints, {group.topology.dims}D[/dim]",
@@ -189,6 +191,9 @@ def _folder(survey: Survey) -> "Iterator[RenderableType]":
         )
     if survey.groups:
         yield table
+        if len(groups) > _MOST_GROUPS:
+            more = sum(group.clips for group in groups[_MOST_GROUPS:])
+            yield f"[dim]and {len(groups) - _MOST_GROUPS} more kinds with {more} clips; --html shows them all[/dim]\n"
         facts = _facts()
         facts.add_row("classes", escape(_classes(survey)))
         facts.add_row("subjects", escape(_named(survey.subjects)))

@@ -67,15 +67,16 @@ def _upright(body: Body) -> Iterator[Finding]:
         return
     axis = axis / size[:, None]
     mean = axis.mean(0)
+    in_picture = clip.topology.dims == 2  # in which there is no doubt where up is, and people do push-ups
     if (axis[:, 1] < -_LIES).mean() >= _MOST:
         text = f"the head is below the {'ankles' if marks.ankles else 'hips'} all the time"
-        yield Finding(clip.clip_id, "error", "upside-down", f"{text}; they would stand with {_axis(mean)} up")
+        text += f"; they would stand with {_axis(mean)} up"
+        yield Finding(clip.clip_id, "warning" if in_picture else "error", "upside-down", text)
     elif (np.abs(axis[:, 1]) < _LIES).mean() >= _MOST:
         text = "they lie all the time"
         if np.abs(mean).max() > _STANDS:
             text += f"; they would stand with {_axis(mean)} up"
-        # In a picture there is no doubt where up is.
-        yield Finding(clip.clip_id, "note" if clip.topology.dims == 2 else "warning", "lying", text)
+        yield Finding(clip.clip_id, "note" if in_picture else "warning", "lying", text)
 
 
 def _bones(body: Body) -> Iterator[Finding]:
