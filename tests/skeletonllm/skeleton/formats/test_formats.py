@@ -1,10 +1,12 @@
 """Finding the format of a file, and the files of a folder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from skeletonllm.errors import FormatError
-from skeletonllm.skeleton.formats import detect, find_recordings, formats, humanml3d, ntu, nwucla, pyskl, read
+from skeletonllm.skeleton.formats import amass, detect, find_recordings, formats, humanml3d, ntu, nwucla, pyskl, read
 from tests.makers import make_clip
 from tests.skeletonllm.skeleton.formats.test_bvh import SMALL
 
@@ -16,6 +18,9 @@ def one_of_each(tmp_path):
     pyskl.write([make_clip("a", "coco_17")], tmp_path / "pyskl.pkl", [0], px_per_m=100.0)
     humanml3d.write(make_clip("a", "smpl_22"), tmp_path / "humanml3d.npy")
     (tmp_path / "bvh.bvh").write_text(SMALL)
+    upright = np.zeros((1, 12, 22, 4), np.float32)
+    upright[..., 0] = 1
+    amass.write(replace(make_clip("a", "smpl_22"), rotations=upright), tmp_path / "amass.npz")
     return tmp_path
 
 
