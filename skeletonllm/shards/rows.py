@@ -40,8 +40,16 @@ class ClipRows:
             _Strings(batch.column(name)) for name in ("clip_id", "topology", "action")
         )
         self._captions, self._caption = _Lists(batch.column("captions")), _Strings(batch.column("captions").values)
-        source = {name: _Strings(batch.column(name)) for name in batch.schema.names if name.startswith(_SOURCE)}
-        self._source = [(name.removeprefix(_SOURCE), column.offsets, column.data) for name, column in source.items()]
+        self._same: dict[
+            str, str
+        ] = {}  # what all rows have in common, such as the name of the data set, is decoded once
+        self._source: list[tuple[str, memoryview, memoryview]] = []
+        for name in (name for name in batch.schema.names if name.startswith(_SOURCE)):
+            strings, field = _Strings(batch.column(name)), name.removeprefix(_SOURCE)
+            if len(batch.column(name).unique()) == 1:
+                self._same[field] = strings[0]
+            else:
+                self._source.append((field, strings.offsets, strings.data))
         self._check(batch.column("topology"), where)
 
     def __len__(self) -> int:
@@ -72,6 +80,7 @@ class ClipRows:
 
     def _source_of(self, row: int) -> Source:
         source, end = object.__new__(Source), row + 1
+        vars(source).update(self._same)
         # The same as _Strings.__getitem__, but calling it ten times would be a third of a clip's time.
         vars(source).update({n: str(data[places[row] : places[end]], "utf-8") for n, places, data in self._source})
         return source

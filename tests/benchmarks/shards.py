@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from skeletonllm.plain import sha256_of
+from skeletonllm.plain import digest, sha256_of
 from skeletonllm.shards import storage
 from skeletonllm.shards.manifest import DatasetRef, Manifest, dataset_folder, write_manifest
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.shards.schema import SCHEMA_VERSION, clips_to_table
 from skeletonllm.shards.writer import describe_shard, shard_name, write_shard
+from skeletonllm.skeleton.clip import Source
 from tests.benchmarks.measure import Row, duration, rate, timed
 from tests.makers import make_clip
 
@@ -43,7 +44,10 @@ print(anonymous() - before)
 def write_many(root: Path, num_clips: int, num_shards: int, num_frames: int) -> DatasetRef:
     """Clips of one person and 25 joints, with ids of their own: one shard's movements in every shard."""
     per_shard = num_clips // num_shards
-    some = [make_clip("c", "kinect_v2_25", num_frames=num_frames, seed=seed) for seed in range(min(per_shard, 50))]
+    some = [
+        make_clip(f"c{seed}", "kinect_v2_25", num_frames=num_frames, seed=seed, source=_source(seed))
+        for seed in range(min(per_shard, 50))
+    ]
     table = clips_to_table((some * -(-per_shard // len(some)))[:per_shard])
     folder, entries = dataset_folder(root, "clips", f"{num_clips:012d}"), []
     for shard in range(num_shards):
@@ -53,6 +57,13 @@ def write_many(root: Path, num_clips: int, num_shards: int, num_frames: int) -> 
         entries.append(describe_shard(path)[0])
     manifest = Manifest("clips", "clips", SCHEMA_VERSION, "benchmark", 1, {}, [], f"{num_clips:012d}", entries)
     return write_manifest(folder, manifest)
+
+
+def _source(number: int) -> Source:
+    """As of an ingested data set: what differs from clip to clip differs here too."""
+    varied = {name: f"{name[0]}{number % 7}" for name in ("subject", "camera", "repetition")}
+    file = f"{number:04d}.skeleton"
+    return Source("made", "ntu", **varied, file=file, sha256=digest(file), fps_from="format", space="m, +y up")
 
 
 def shards(runs: int, num_clips: int = 10_000, num_shards: int = 20) -> Iterator[Row]:

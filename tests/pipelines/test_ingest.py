@@ -85,7 +85,7 @@ def test_a_folder_without_recordings_is_an_error_that_names_the_known_formats(tm
     folder = tmp_path / "recordings"
     folder.mkdir()
     make(folder)
-    with pytest.raises(DataError, match="no recording in a known format below it; known are ntu, nwucla"):
+    with pytest.raises(DataError, match="no recording in a known format below it; known are ntu, ntu_npy"):
         ingest.run(folder, tmp_path / "data")
     with pytest.raises(DataError, match="not a folder"):
         ingest.run(tmp_path / "none", tmp_path / "data")

@@ -126,7 +126,7 @@ def test_a_data_set_grown_in_steps_has_the_clips_of_one_made_at_once_and_fresh_m
     )
     assert (fresh.fingerprint, hashes(fresh)) == (elsewhere.fingerprint, hashes(elsewhere))
     assert grown.fingerprint != fresh.fingerprint
-    ids = [sorted(ShardReader(one).rows_by_id) for one in (grown, fresh)]
+    ids = [sorted(ShardReader(one).clip_ids()) for one in (grown, fresh)]
     assert ids[0] == ids[1]
 
 

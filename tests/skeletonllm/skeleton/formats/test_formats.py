@@ -1,10 +1,13 @@
 """Finding the format of a file, and the files of a folder."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from skeletonllm.errors import FormatError
 from skeletonllm.skeleton.formats import (
+    amass,
     detect,
     find_recordings,
     formats,
@@ -31,6 +34,9 @@ def one_of_each(tmp_path):
     plain_csv.write(make_clip("a"), tmp_path / "csv.csv")
     plain_numpy.write(make_clip("a"), tmp_path / "numpy.npz")
     plain_parquet.write(make_clip("a"), tmp_path / "parquet.parquet")
+    upright = np.zeros((1, 12, 22, 4), np.float32)
+    upright[..., 0] = 1
+    amass.write(replace(make_clip("a", "smpl_22"), rotations=upright), tmp_path / "amass.npz")
     return tmp_path
 
 
