@@ -22,7 +22,6 @@ ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent / "shared" / "data"
 MEMORY_BYTES = 1 << 30
 SECONDS_PER_FILE = 20
-_LARGEST_SEED_BYTES = 400_000
 
 
 @dataclass(frozen=True)
@@ -36,19 +35,50 @@ class Outcome:
 
 
 def seeds(folder: Path) -> dict[str, list[Path]]:
-    """Whole recordings by format: real ones where they are at hand, and some that our writers make."""
+    """Small whole recordings by format: real ones where they are at hand, and some of every format that we can make."""
     from skeletonllm.skeleton.formats import detect, find_recordings
     from skeletonllm.skeleton.simulate import write_sample_data
 
     write_sample_data(folder / "samples", 2, seed=3)
-    found: dict[str, list[Path]] = {}
-    for root in (folder / "samples", *(sorted(REAL.iterdir()) if REAL.is_dir() else ())):
-        if not root.is_dir():
-            continue
-        recordings = [path for path in find_recordings(root) if _size(path) <= _LARGEST_SEED_BYTES]
-        for path in recordings[:: max(1, len(recordings) // 4)]:
-            found.setdefault(detect(path).name, []).append(path)
-    return found
+    write_made(folder / "made")
+    by_format: dict[str, list[Path]] = {}
+    for root in (folder / "samples", folder / "made", *(sorted(REAL.iterdir()) if REAL.is_dir() else ())):
+        if root.is_dir():
+            recordings = find_recordings(root)
+            for path in recordings[:: max(1, len(recordings) // 20)]:
+                by_format.setdefault(detect(path).name, []).append(path)
+    return {name: sorted(paths, key=_size)[:6] for name, paths in by_format.items()}
+
+
+def write_made(folder: Path) -> None:
+    """A recording of each format that sample data has not, as the formats' own tests make them."""
+    from dataclasses import replace
+
+    from skeletonllm.skeleton.formats import amass, plain_csv, plain_numpy, plain_parquet
+    from tests.makers import make_clip
+    from tests.skeletonllm.skeleton.formats import test_c3d, test_coco, test_mediapipe, test_nwucla, test_openpose
+
+    for name in ("plain", "coco", "openpose", "mediapipe", "frames"):
+        (folder / name).mkdir(parents=True)
+    clip = make_clip("a", "kinect_v2_25")
+    plain_csv.write(clip, folder / "plain" / "a.csv")
+    plain_numpy.write(clip, folder / "plain" / "b.npz")
+    plain_parquet.write(clip, folder / "plain" / "c.parquet")
+    upright = np.zeros((1, 12, 22, 4), np.float32)
+    upright[..., 0] = 1
+    amass.write(replace(make_clip("d", "smpl_22"), rotations=upright), folder / "plain" / "d.npz")
+    (folder / "plain" / "e.c3d").write_bytes(test_c3d.GOOD)
+    frames = [test_coco.scored(float(number)) for number in range(4)]
+    made = (test_coco.movenet(frames), test_coco.alphapose({"1.jpg": frames[:1]}), test_coco.mmpose([frames[:1]]))
+    for number, content in enumerate(made):
+        (folder / "coco" / f"{number}.json").write_text(json.dumps(content))
+    for number in range(4):
+        test_openpose.saved(folder / "openpose", number, [test_openpose.body(float(number))])
+    points = test_mediapipe.standing()
+    (folder / "mediapipe" / "a.json").write_text(json.dumps(test_mediapipe.as_json(points)))
+    for number, frame in enumerate(points):
+        np.save(folder / "frames" / f"{number}.npy", np.concatenate((frame.ravel(), np.zeros(1662 - frame.size))))
+    test_nwucla.text_folder(folder)
 
 
 def _size(path: Path) -> int:

@@ -145,6 +145,9 @@ def _check(path: Path, where: str, shape: tuple[int, ...], kind: np.dtype, kinds
 
 def _arranged(flat: np.ndarray, shape: tuple[int, ...], fortran: bool) -> np.ndarray:
     native = flat.astype(flat.dtype.newbyteorder("="), copy=False)
+    if native.dtype.kind == "f" and (unknown := np.isnan(native)).any():
+        # A signalling NaN, which damage can make of a number, warns at every cast; a quiet one does not.
+        native = np.where(unknown, native.dtype.type(np.nan), native)
     return native.reshape(shape[::-1]).T if fortran else native.reshape(shape)
 
 
