@@ -157,11 +157,16 @@ def check_schema(found: pa.Schema, schema: str, version: int, where: str) -> Non
         return
     older = "an older" if version < SCHEMA_VERSION else "a newer" if version > SCHEMA_VERSION else "another"
     advice = "update SkeletonLLM" if version > SCHEMA_VERSION else "run the pipeline that builds it again"
-    differ = [str(f) for f in expected if f not in list(found)] + [f"not {f}" for f in found if f not in list(expected)]
+    lacking = [_told(column) for column in expected if column not in list(found)]
+    differ = lacking + [f"not {_told(column)}" for column in found if column not in list(expected)]
     raise ShardError(
         f"{where}: schema {schema!r} of {older} version ({version}, this program reads {SCHEMA_VERSION}); columns that "
         f"differ: {'; '.join(differ) or 'none, or only their order'}; {advice}"
     )
+
+
+def _told(column: pa.Field) -> str:
+    return f"{column.name} ({column.type}{'' if column.nullable else ', never null'})"
 
 
 def _topology_key(topology: Topology) -> str:

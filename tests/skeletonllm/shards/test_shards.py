@@ -115,3 +115,99 @@ def test_a_fingerprint_changes_with_each_of_its_parts():
     parts = [("ingest", 1, {"a": 1}, ["x"]), ("mine", 1, {"a": 1}, ["x"]), ("ingest", 2, {"a": 1}, ["x"])]
     parts += [("ingest", 1, {"a": 2}, ["x"]), ("ingest", 1, {"a": 1}, ["y"])]
     assert len({fingerprint_of(*part) for part in parts}) == len(parts)
+
+
+def test_a_shard_of_another_version_is_an_error_that_says_what_differs(tmp_path):
+    folder = tmp_path / "clips" / "f00d"
+    whole = clips_to_table([make_clip()])
+    for table, version, message in (
+        (
+            whole.drop_columns(["source_space"]),
+            1,
+            r"an older version \(1, this .* source_space \(string, never null\); run the",
+        ),
+        (whole.append_column("new", pa.array([1])), 99, r"a newer version .*: not new \(int64\); update"),
+        (
+            whole.set_column(8, "fps", pa.array([30], pa.int32())),
+            SCHEMA_VERSION,
+            r"another version .*: fps \(double, never null\); not fps \(int32\)",
+        ),
+        (whole.select(whole.column_names[::-1]), SCHEMA_VERSION, r"only their order"),
+    ):
+        write_shard(folder / "s.arrow", table)
+        entries = [describe_shard(folder / "s.arrow")[0]]
+        dataset = write_manifest(folder, Manifest("clips", "clips", version, "test", 1, {}, [], "f00d", entries))
+        with pytest.raises(ShardError, match=message):
+            ShardReader(dataset).clip(0)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("fps", 0.0, "row 1: fps must be positive"),
+        ("num_persons", 0, "row 1: at least one person"),
+        ("num_frames", 2**31 - 1, "row 1: positions must be persons x frames x joints x 3"),
+        ("num_joints", 3, "row 1: its topology must be in the shard"),
+        ("topology", "none#0", "row 1: its topology must be in the shard"),
+        ("confidence", [1.0], "row 1: confidence must be"),
+        ("rotations", [1.0], "row 1: rotations must be"),
+        ("positions", [float("nan")] * 720, "a position is not finite"),
+    ],
+)
+def test_a_row_that_cannot_be_a_clip_is_found_when_the_shard_is_opened(tmp_path, column, value, message):
+    table = clips_to_table([make_clip("c0"), make_clip("c1")])
+    values = [table.column(column)[0].as_py(), value]
+    place = table.column_names.index(column)
+    field = table.schema.field(column)
+    write_shard(tmp_path / "s.arrow", table.set_column(place, field, pa.array(values, field.type)))
+    with pytest.raises(ShardError, match=message):
+        list(clips_from_table(open_shard(tmp_path / "s.arrow")))
+
+
+def test_a_part_of_a_table_gives_its_own_clips(tmp_path):
+    turned = np.full((1, 12, 20, 4), 0.5, np.float32)
+    clips = [
+        make_clip(
+            f"c{n}", seed=n, captions=("é",) * n, action=None if n == 2 else "wave", rotations=turned if n % 2 else None
+        )
+        for n in range(5)
+    ]
+    part = clips_to_table(clips).combine_chunks().slice(1, 3)
+    assert all(same(a, b) for a, b in zip(clips[1:4], clips_from_table(part), strict=True))
+
+
+def test_a_data_set_without_rows_has_no_clips(tmp_path):
+    reader = ShardReader(write_dataset(tmp_path, [], per_shard=1))
+    assert list(reader.clips()) == []
+    (tmp_path / "empty").mkdir()
+    write_shard(tmp_path / "s.arrow", clips_to_table([]))
+    assert list(clips_from_table(open_shard(tmp_path / "s.arrow"))) == []
+
+
+def test_a_row_that_is_not_there_is_an_index_error(tmp_path):
+    reader = ShardReader(write_dataset(tmp_path, [make_clip()]))
+    for row in (-1, 1):
+        with pytest.raises(IndexError, match=f"row {row} of 1"):
+            reader.clip(row)
+
+
+def test_ids_that_share_a_hash_are_told_apart(tmp_path, monkeypatch):
+    reader = ShardReader(write_dataset(tmp_path, [make_clip(f"c{n}") for n in range(7)]))
+    monkeypatch.setattr("skeletonllm.shards.reader.hash", len, raising=False)
+    assert [reader.row_of(f"c{n}") for n in range(7)] == list(range(7))
+    with pytest.raises(ShardError, match="no clip 'd0'"):
+        reader.by_id("d0")
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '"x"', "{", '{"sha256": ""}', "[" * 100_000])
+def test_a_manifest_that_is_none_is_an_error_that_says_what_to_do(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ShardError, match=r"run (its|the) pipeline again"):
+        read_manifest(tmp_path)
+
+
+def test_a_manifest_of_another_version_is_an_error_that_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("skeletonllm.shards.manifest.to_plain", lambda _: {"name": "clips", "invented": 1})
+    write_manifest(tmp_path, Manifest("clips", "clips", 1, "test", 1, {}, [], "f00d", []))
+    with pytest.raises(ShardError, match="written by another version of SkeletonLLM"):
+        read_manifest(tmp_path)
