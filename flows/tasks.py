@@ -1,7 +1,6 @@
 """What all flows share: the task wrapper, and artifacts that say what a data set or checkpoint is."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -33,7 +32,7 @@ def pipeline_task(name: str, retries: int = 0) -> Callable[[Callable[..., Any]],
 
 def show_dataset(dataset: DatasetRef) -> None:
     """Publish a data set's counts as an artifact of the run."""
-    manifest = read_manifest(Path(dataset.path))
+    manifest = read_manifest(dataset.path)
     counts = "\n".join(f"| {key} | {value} |" for key, value in manifest.statistics.items())
     create_markdown_artifact(
         key=dataset.name.replace("_", "-"),

@@ -16,6 +16,7 @@ import pyarrow.compute
 from pipelines.sources import Sources
 from skeletonllm.shards.manifest import Manifest
 from skeletonllm.shards.reader import open_shard
+from skeletonllm.shards.storage import Location
 from skeletonllm.skeleton.clip import Clip
 
 NO_BODY, DAMAGED = "no body", "damaged"
@@ -57,7 +58,7 @@ def statistics_of(clips: Sequence[Clip]) -> dict[str, Any]:
     }
 
 
-def card_of(folder: Path, sources: Sources, manifest: Manifest, rejected: Sequence[Path]) -> str:
+def card_of(folder: Path, sources: Sources, manifest: Manifest, rejected: Sequence[Location]) -> str:
     """The card's text.
 
     Args:
@@ -172,7 +173,7 @@ def _first_line(path: Path) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "empty")
 
 
-def _refused(files: Sequence[Path]) -> pa.Table:
+def _refused(files: Sequence[Location]) -> pa.Table:
     names = ("file", "kind", "reason")
     if not files:
         return pa.table({name: pa.array([], pa.string()) for name in names})

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as package_version
-from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -21,18 +20,19 @@ import pyarrow as pa
 from pipelines.settings import read_settings
 from skeletonllm.errors import DataError, ShardError
 from skeletonllm.log import progress
-from skeletonllm.plain import to_plain, write_whole
+from skeletonllm.plain import to_plain
 from skeletonllm.shards.manifest import (
-    MANIFEST,
     DatasetRef,
     Manifest,
     dataset_folder,
     find_dataset,
     fingerprint_of,
+    touch_dataset,
     write_manifest,
 )
 from skeletonllm.shards.reader import open_shard
 from skeletonllm.shards.schema import REJECTED, SCHEMA_VERSION
+from skeletonllm.shards.storage import Location, RemotePath, locate, write
 from skeletonllm.shards.writer import describe_shard, rejected_name, shard_name, write_shard
 
 logger = logging.getLogger(__name__)
@@ -102,9 +102,9 @@ class Build:
     shards: Sequence[Any] = ()
     on_gpu: bool = False
     max_rejected: float = 1.0
-    left_over: Callable[[Sequence[Path], Sequence[Path]], Sequence[Rejected]] | None = None
-    prepare: Callable[[Path], None] | None = None
-    card: Callable[[Manifest, Sequence[Path]], str] | None = None
+    left_over: Callable[[Sequence[Location], Sequence[Location]], Sequence[Rejected]] | None = None
+    prepare: Callable[[Location], None] | None = None
+    card: Callable[[Manifest, Sequence[Location]], str] | None = None
     is_pure: bool = False
 
     @property
@@ -113,16 +113,22 @@ class Build:
         return fingerprint_of(self.pipeline, self.version, self.config, list(self.inputs))
 
 
-def map_shards(build: Build, root: Path, executor: ExecutorName = "inline") -> DatasetRef:
+def map_shards(build: Build, root: Location | str, executor: ExecutorName = "inline") -> DatasetRef:
     """Build the data set, or find that it is there.
+
+    Args:
+        build: what is built.
+        root: where data sets are kept, a folder or a place in an object store.
+        executor: in this process or on Ray.
 
     Raises:
         DataError: too much of the input was rejected; nothing is published.
         ShardError: a shard cannot be written, or a worker died on it several times.
     """
+    root = locate(root)
     done = find_dataset(root, build.name, build.fingerprint)
     if done is not None:
-        (Path(done.path) / MANIFEST).touch()  # asked for last
+        touch_dataset(done)  # asked for last
         logger.info("%s: %s is there already, nothing to do", build.name, build.fingerprint[:12])
         return done
     folder = dataset_folder(root, build.name, build.fingerprint)
@@ -141,7 +147,7 @@ def map_shards(build: Build, root: Path, executor: ExecutorName = "inline") -> D
         return _publish(build, folder, started)
 
 
-def write_table(build: Build, root: Path, make: Callable[[], ShardOutput]) -> DatasetRef:
+def write_table(build: Build, root: Location | str, make: Callable[[], ShardOutput]) -> DatasetRef:
     """Build a data set of one shard, all or nothing: what pipelines use that reduce."""
     return map_shards(replace(build, shards=[make], process_shard=_call), root)
 
@@ -152,13 +158,13 @@ def _call(make: Callable[[], ShardOutput]) -> ShardOutput:
 
 def _make_shard(process_shard: Callable[[Any], ShardOutput], item: Any, folder: str, index: int, count: int) -> int:
     """How many inputs were rejected."""
-    output = process_shard(item)
-    _write_rejected(Path(folder) / rejected_name(index), output.rejected)
-    write_shard(Path(folder) / shard_name(index, count), output.table, output.statistics)
+    output, place = process_shard(item), locate(folder)
+    _write_rejected(place / rejected_name(index), output.rejected)
+    write_shard(place / shard_name(index, count), output.table, output.statistics)
     return len(output.rejected)
 
 
-def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
+def _write_rejected(path: Location, rejected: Sequence[Rejected]) -> None:
     # Replaced, never removed first: a worker that outlives its killed driver by a moment may be at the same shard.
     if rejected:
         write_shard(path, pa.Table.from_pylist([vars(one) for one in rejected], schema=REJECTED))
@@ -166,13 +172,13 @@ def _write_rejected(path: Path, rejected: Sequence[Rejected]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _inline(build: Build, folder: Path, missing: Sequence[int]) -> Iterator[int]:
+def _inline(build: Build, folder: Location, missing: Sequence[int]) -> Iterator[int]:
     """Makes the missing shards; of each, how many inputs were rejected."""
     for index in missing:
         yield _make_shard(build.process_shard, build.shards[index], str(folder), index, len(build.shards))
 
 
-def _on_ray(build: Build, folder: Path, missing: Sequence[int]) -> Iterator[int]:
+def _on_ray(build: Build, folder: Location, missing: Sequence[int]) -> Iterator[int]:
     import ray
     from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
@@ -228,7 +234,7 @@ def start_ray() -> None:
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
 
 
-def _publish(build: Build, folder: Path, started: float) -> DatasetRef:
+def _publish(build: Build, folder: Location, started: float) -> DatasetRef:
     count = len(build.shards)
     described = [describe_shard(folder / shard_name(index, count)) for index in range(count)]
     refused = [path for path in (folder / rejected_name(index) for index in range(count)) if path.exists()]
@@ -257,11 +263,13 @@ def _publish(build: Build, folder: Path, started: float) -> DatasetRef:
         built_s=round(time.monotonic() - started, 3),
     )
     if build.card is not None:
-        write_whole(folder / CARD, build.card(manifest, refused))
+        write(folder / CARD, build.card(manifest, refused).encode())
     return write_manifest(folder, manifest)
 
 
-def _check_rejected(build: Build, folder: Path, num_rows: int, num_refused: int, refused: Sequence[Path]) -> None:
+def _check_rejected(
+    build: Build, folder: Location, num_rows: int, num_refused: int, refused: Sequence[Location]
+) -> None:
     num_inputs = num_refused + num_rows
     if num_refused <= build.max_rejected * num_inputs and (num_rows or not num_refused):
         return
@@ -293,8 +301,14 @@ def _total(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 @contextmanager
-def _only_builder(folder: Path) -> Iterator[None]:
-    """One process builds a data set at a time; a lock dies with its process, so a kill leaves none behind."""
+def _only_builder(folder: Location) -> Iterator[None]:
+    """One process builds a data set at a time; a lock dies with its process, so a kill leaves none behind.
+
+    Object stores have no locks: there, two builders do the work twice, and write the same bytes.
+    """
+    if isinstance(folder, RemotePath):
+        yield
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")

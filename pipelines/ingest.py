@@ -34,6 +34,7 @@ from skeletonllm.plain import canonical_json, digest, to_plain
 from skeletonllm.shards.manifest import DatasetRef, dataset_folder, find_dataset, fingerprint_of
 from skeletonllm.shards.reader import open_shard
 from skeletonllm.shards.schema import SCHEMA_VERSION, clips_to_table
+from skeletonllm.shards.storage import Location, locate
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.formats.common import Declared
 from skeletonllm.skeleton.formats.declared import FILE_NAME, MAX_FPS, declared_by, read_declaration, topology_named
@@ -174,7 +175,7 @@ def assigned_by(config: IngestConfig) -> str:
 
 def run(
     folder: Path,
-    root: Path,
+    root: Location | str,
     config: IngestConfig | None = None,
     executor: ExecutorName = "inline",
     name: str = "clips",
@@ -184,7 +185,7 @@ def run(
 
     Args:
         folder: holds recordings in known formats, and labels (file names, class folders, labels.csv).
-        root: where data sets are kept.
+        root: where data sets are kept, a folder or a place in an object store (s3://, gs://).
         config: how files are read.
         executor: where shards are made.
         name: of the data set.
@@ -194,7 +195,7 @@ def run(
         DataError: no recording is found, or too many are damaged.
         ConfigError: something is declared that a format says itself.
     """
-    config, folder = config or IngestConfig(), folder.resolve()
+    config, folder, root = config or IngestConfig(), folder.resolve(), locate(root)
     work, _ = _work(folder, root, config, name, fresh, save=True)
     labels = [folder / row["file"] for row in work.sources.sides.to_pylist()]
     load_labels(folder, labels)  # a damaged label file is one error here, not one per shard
@@ -220,14 +221,14 @@ def run(
 
 
 def plan(
-    folder: Path, root: Path, config: IngestConfig | None = None, name: str = "clips", fresh: bool = False
+    folder: Path, root: Location | str, config: IngestConfig | None = None, name: str = "clips", fresh: bool = False
 ) -> Plan:
     """What `run` would do with the same arguments, and why; nothing is written.
 
     Raises:
         DataError: no recording is found.
     """
-    config, folder = config or IngestConfig(), folder.resolve()
+    config, folder, root = config or IngestConfig(), folder.resolve(), locate(root)
     work, previous = _work(folder, root, config, name, fresh, save=False)
     fingerprint = fingerprint_of("ingest", VERSION, _fingerprinted(config), work.inputs)
     is_done = find_dataset(root, name, fingerprint) is not None
@@ -265,14 +266,14 @@ def process_shard(work: Files) -> ShardOutput:
 
 
 def _work(
-    folder: Path, root: Path, config: IngestConfig, name: str, fresh: bool, save: bool
+    folder: Path, root: Location, config: IngestConfig, name: str, fresh: bool, save: bool
 ) -> tuple[Work, Kept | None]:
     """The work of all shards, and the data set that their assignment goes on from."""
     from skeletonllm.skeleton.formats import formats
 
     if not folder.is_dir():
         raise DataError(f"{folder}: not a folder; give the folder that holds the recordings")
-    if root.resolve().is_relative_to(folder):
+    if isinstance(root, Path) and root.resolve().is_relative_to(folder):
         raise DataError(
             f"{root}: lies inside the recordings ({folder}), so what is made would be read as recordings; choose a "
             "--workdir outside"
@@ -291,7 +292,7 @@ def _work(
     return Work(folder, config, sources, frozenset(class_folders)), previous
 
 
-def _prepare(root: Path, name: str, work: Work, folder: Path) -> None:
+def _prepare(root: Location, name: str, work: Work, folder: Location) -> None:
     """Note the sources in the data set's folder, and link the shards that are known from other data sets."""
     if not (folder / SOURCES_FILE).exists():
         write_sources(folder, work.sources, work.keys, assigned_by(work.config))
@@ -364,7 +365,7 @@ def _refused(file: str, place: str, error: Exception, folder: Path, kind: str = 
 
 
 def _labels_without_clips(
-    folder: Path, label_files: Sequence[Path], shards: Sequence[Path], rejected: Sequence[Path]
+    folder: Path, label_files: Sequence[Path], shards: Sequence[Location], rejected: Sequence[Location]
 ) -> list[Rejected]:
     """Labels whose clip is in no shard; those of files that were rejected are not named a second time.
 
@@ -394,7 +395,7 @@ def _labels_without_clips(
     return [Rejected(file, row, reason, "label without a clip") for file, row in parts]
 
 
-def _column(path: Path, name: str) -> pa.Array:
+def _column(path: Location, name: str) -> pa.Array:
     """A copy of one column: hundreds of shards are not kept open."""
     column = open_shard(path)[name]
     return pa.concat_arrays([*column.chunks, pa.array([], column.type), pa.array([""], column.type)])[:-1]

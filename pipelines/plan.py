@@ -13,8 +13,9 @@ import pyarrow.compute
 
 from pipelines.sources import LABEL_FILES, Kept, Sources, known_data_sets
 from skeletonllm.errors import ShardError
-from skeletonllm.plain import sha256_of, sync_folder
+from skeletonllm.plain import sync_folder
 from skeletonllm.shards.manifest import MANIFEST, read_manifest
+from skeletonllm.shards.storage import Location, RemotePath, fetch, has_hash, write
 from skeletonllm.shards.writer import rejected_name, shard_name
 
 logger = logging.getLogger(__name__)
@@ -61,12 +62,12 @@ class Plan:
 class Found:
     """A shard that is there: its file, what was rejected beside it, and its hash where a manifest has it."""
 
-    path: Path
-    rejected: Path
+    path: Location
+    rejected: Location
     sha256: str | None
 
 
-def find_shards(root: Path, name: str, keys: Collection[str]) -> dict[str, Found]:
+def find_shards(root: Location, name: str, keys: Collection[str]) -> dict[str, Found]:
     """Shards with these keys in the data sets of a name, finished or not."""
     wanted, found = set(keys), {}
     for kept in known_data_sets(root, name):
@@ -80,7 +81,7 @@ def find_shards(root: Path, name: str, keys: Collection[str]) -> dict[str, Found
     return found
 
 
-def link_shards(folder: Path, keys: Sequence[str], found: dict[str, Found]) -> int:
+def link_shards(folder: Location, keys: Sequence[str], found: dict[str, Found]) -> int:
     """Put shards that are known from elsewhere into a data set's folder; how many.
 
     A shard whose bytes are no longer those of its manifest is left out, and will be made again.
@@ -90,20 +91,25 @@ def link_shards(folder: Path, keys: Sequence[str], found: dict[str, Found]) -> i
         target, source = folder / shard_name(index, len(keys)), found.get(key)
         if source is None or target.exists():
             continue
-        if source.sha256 is not None and sha256_of(source.path) != source.sha256:
+        if source.sha256 is not None and not _is_sound(source.path, source.sha256):
             logger.warning("%s: its bytes are not those of its manifest (sha256); the shard is made again", source.path)
             continue
         if source.rejected.exists():
             _link(source.rejected, folder / rejected_name(index))
         _link(source.path, target)
         linked += 1
-    if linked:
+    if linked and isinstance(folder, Path):
         sync_folder(folder)
     return linked
 
 
 def plan_of(
-    sources: Sources, keys: Sequence[str], previous: Kept | None, found: Collection[str], folder: Path, is_done: bool
+    sources: Sources,
+    keys: Sequence[str],
+    previous: Kept | None,
+    found: Collection[str],
+    folder: Location,
+    is_done: bool,
 ) -> Plan:
     """The plan, shard by shard.
 
@@ -178,15 +184,26 @@ def _labels(sides: pa.Table) -> dict[str, str]:
     return {file: sha256 for file, sha256 in rows if file.rpartition("/")[2] in LABEL_FILES}
 
 
-def _hashes(folder: Path) -> dict[str, str]:
+def _hashes(folder: Location) -> dict[str, str]:
     """Hashes by file of a finished data set; nothing of one that is not finished."""
     if not (folder / MANIFEST).exists():
         return {}
     return {entry.file: entry.sha256 for entry in read_manifest(folder).shards}
 
 
-def _link(source: Path, target: Path) -> None:
-    """A second name for a file, or a copy where the file system has no such names."""
+def _is_sound(path: Location, sha256: str) -> bool:
+    """Whether a shard's bytes are still those of its manifest."""
+    try:
+        return has_hash(fetch(path, sha256), sha256)
+    except ShardError:
+        return False
+
+
+def _link(source: Location, target: Location) -> None:
+    """A second name for a file; a copy inside an object store, or where the file system has no such names."""
+    if isinstance(source, RemotePath) or isinstance(target, RemotePath):
+        write(target, source.read_bytes())
+        return
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:

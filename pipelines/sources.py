@@ -20,7 +20,9 @@ import pyarrow.compute
 from skeletonllm.errors import DataError, FormatError, ShardError
 from skeletonllm.log import progress
 from skeletonllm.plain import canonical_json, sha256_of
+from skeletonllm.shards.manifest import MANIFEST
 from skeletonllm.shards.reader import open_shard
+from skeletonllm.shards.storage import Location
 from skeletonllm.shards.writer import write_shard
 
 logger = logging.getLogger(__name__)
@@ -95,14 +97,14 @@ class Sources:
 class Kept:
     """What a data set that is there, finished or not, was made from."""
 
-    folder: Path
+    folder: Location
     rows: pa.Table
     sides: pa.Table
     keys: tuple[str, ...]
     made_by: str
 
 
-def scan(folder: Path, format: str | None, cache: Path, save: bool = True) -> tuple[pa.Table, pa.Table]:
+def scan(folder: Path, format: str | None, cache: Location, save: bool = True) -> tuple[pa.Table, pa.Table]:
     """Rows of `SOURCES` for all recordings below a folder, and for the side files; nothing is assigned yet.
 
     Args:
@@ -156,7 +158,7 @@ def assign(rows: pa.Table, sides: pa.Table, previous: Kept | None, per_shard: in
     return Sources(assigned.sort_by(order).combine_chunks(), sides, (*ancestors.tolist(), *[-1] * num_new))
 
 
-def write_sources(folder: Path, sources: Sources, keys: Iterable[str], made_by: str) -> None:
+def write_sources(folder: Location, sources: Sources, keys: Iterable[str], made_by: str) -> None:
     """Note in a data set's folder what its shards are made from, before the first is made."""
     table = pa.concat_tables([sources.sides, sources.rows])
     zeros = pa.array(np.zeros(len(table), np.int64))  # times are this machine's; the data set's bytes are not
@@ -165,7 +167,7 @@ def write_sources(folder: Path, sources: Sources, keys: Iterable[str], made_by: 
     write_shard(folder / FILE, table.replace_schema_metadata(metadata))
 
 
-def read_sources(folder: Path) -> Kept:
+def read_sources(folder: Location) -> Kept:
     """What `write_sources` wrote.
 
     Raises:
@@ -178,13 +180,14 @@ def read_sources(folder: Path) -> Kept:
     return Kept(folder, rows, sides, tuple(json.loads(metadata[b"keys"])), metadata[b"made_by"].decode())
 
 
-def known_data_sets(root: Path, name: str) -> Iterator[Kept]:
+def known_data_sets(root: Location, name: str) -> Iterator[Kept]:
     """The data sets of a name with their sources, finished or not; that which was asked for last comes first."""
     found = []
     for path in (root / name).glob(f"*/{FILE}"):
-        manifest = path.with_name("manifest.json")
-        found.append(((manifest if manifest.exists() else path).stat().st_mtime_ns, path.parent))
-    for _, folder in sorted(found, reverse=True):
+        manifest = path.parent / MANIFEST
+        newest = (manifest if manifest.exists() else path).stat().st_mtime_ns
+        found.append((newest, path.parent.name, path.parent))
+    for _, _, folder in sorted(found, key=lambda one: one[:2], reverse=True):
         yield read_sources(folder)
 
 
@@ -261,7 +264,7 @@ def _with_hashes(pairs: pa.Table, hashed: pa.Table) -> pa.Table:
     return pa.table([shard, pairs["recording"], pairs["file"], *columns], schema=SOURCES)
 
 
-def _hash(folder: Path, files: pa.Array, cache: Path, save: bool) -> pa.Table:
+def _hash(folder: Path, files: pa.Array, cache: Location, save: bool) -> pa.Table:
     """The stamp and hash of each file; from the cache where its stamp is that of the cache."""
     started = time.time_ns()
     stamps = _stamps(folder, files.sort())
@@ -298,7 +301,7 @@ def _stamps(folder: Path, files: pa.Array) -> pa.Table:
     return pa.table([files, *(pa.array(column, pa.int64()) for column in columns)], names=list(_STAMP))
 
 
-def _read_cache(cache: Path) -> pa.Table:
+def _read_cache(cache: Location) -> pa.Table:
     fields = [("file", pa.string()), *((name, pa.int64()) for name in _STAMP[1:]), ("sha256", pa.string())]
     empty = pa.schema(fields).empty_table()
     if not cache.exists():

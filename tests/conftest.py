@@ -1,7 +1,10 @@
 """Settings for every test: CPU, offline, no telemetry, one thread, JIT builds in a folder of their own."""
 
 import os
+import subprocess
+import sys
 import tempfile
+from pathlib import Path
 
 _SETTINGS = {
     "DS_ACCELERATOR": "cpu",
@@ -33,3 +36,38 @@ def ray_cluster():
     start_ray()
     yield
     ray.shutdown()
+
+
+_KEYS = {"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "hush", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@pytest.fixture(scope="session")
+def bucket_options():
+    """Of a local S3 server, with a bucket named `bucket`."""
+    import pyarrow.fs
+
+    server = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("s3_server.py"))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert server.stdout is not None
+    options = f"scheme=http&endpoint_override=127.0.0.1:{int(server.stdout.readline())}&region=us-east-1"
+    making, _ = pyarrow.fs.FileSystem.from_uri(f"s3://AKIDTEST:hush@bucket?{options}&allow_bucket_creation=true")
+    making.create_dir("bucket")
+    yield options
+    server.communicate(timeout=30)
+
+
+@pytest.fixture
+def bucket(bucket_options, tmp_path, monkeypatch):
+    """A prefix in the bucket for each test, with keys in the environment; copies go to the test's own folder."""
+    from skeletonllm.shards import storage
+
+    for name, value in _KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(storage, "_file_systems", {})
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return storage.locate(f"s3://bucket/{tmp_path.name}?{bucket_options}")

@@ -127,6 +127,8 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 def make_damaged(folder: Path, recordings: dict[str, list[Path]], count: int, seed: int) -> list[tuple[Path, str]]:
     """`count` damaged copies, as many of every format, with the name of the format that each had."""
+    from skeletonllm.skeleton.formats import files_of
+
     rng = random.Random(seed)
     names = sorted(recordings)
     made = []
@@ -141,7 +143,9 @@ def make_damaged(folder: Path, recordings: dict[str, list[Path]], count: int, se
             victim = rng.choice(sorted(target.iterdir()))
         else:
             target = victim = place / source.name
-            shutil.copyfile(source, target)
+            for file in files_of(source):  # angles that belong to positions, labels
+                if file.parent == source.parent:
+                    shutil.copyfile(file, place / file.name)
         victim.chmod(0o644)
         victim.write_bytes(mutate(victim.read_bytes(), rng))
         made.append((target, name))

@@ -17,6 +17,7 @@ _DONE = {"keep": "kept", "rebuild": "made again", "new": "new", "drop": "dropped
 def ingest(
     source: Annotated[Path, tyro.conf.Positional],
     workdir: Path = Path("skeletonllm-work"),
+    into: str | None = None,
     executor: Literal["ray", "inline"] = "inline",
     name: str = "clips",
     plan: bool = False,
@@ -33,7 +34,8 @@ def ingest(
 
     Args:
         source: holds recordings in any known format, and their labels: file names, class folders or labels.csv.
-        workdir: where the data set is kept.
+        workdir: where the data set is kept, in its folder `data`.
+        into: keep it here instead: a folder, or a place in an object store such as s3://bucket/data.
         executor: `ray` uses all cores, or the cluster that RAY_ADDRESS names.
         name: of the data set; each name grows by itself.
         plan: only say what would be done, and why; writes nothing.
@@ -51,7 +53,7 @@ def ingest(
     from skeletonllm.log import set_up_logging
 
     set_up_logging()
-    root = Workdir(workdir).data
+    root = Workdir(workdir).data if into is None else into
     config = pipeline.IngestConfig(
         max_rejected=max_rejected, format=format, topology=topology, fps=fps, unit=unit, up=up
     )
@@ -59,7 +61,7 @@ def ingest(
         show_plan(pipeline.plan(source, root, config, name, fresh), as_json=json)
         return
     clips = pipeline.run(source, root, config, executor, name, fresh)
-    show_data_set(Path(clips.path))
+    show_data_set(clips.path)
 
 
 def show_plan(plan: "Plan", as_json: bool = False) -> None:
@@ -97,7 +99,7 @@ def show_plan(plan: "Plan", as_json: bool = False) -> None:
         print(f"Goes on from {plan.goes_on_from}, which had rejected {plan.rejected_before} files.")
 
 
-def show_data_set(folder: Path) -> None:
+def show_data_set(folder: str) -> None:
     """Print what an ingest has made, and what it had to leave out."""
     from rich.console import Console
 

@@ -27,35 +27,15 @@ from skeletonllm.shards.storage import RemotePath, locate
 from skeletonllm.shards.writer import describe_shard, shard_name, write_shard
 from tests.makers import make_clip
 
-_KEYS = {"AWS_ACCESS_KEY_ID": "AKIDTEST", "AWS_SECRET_ACCESS_KEY": "hush", "AWS_EC2_METADATA_DISABLED": "true"}
 
-
-@pytest.fixture(scope="module")
-def options():
-    """Of a local S3 server, with a bucket named `bucket`."""
-    server = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("s3_server.py"))],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert server.stdout is not None
-    options = f"scheme=http&endpoint_override=127.0.0.1:{int(server.stdout.readline())}&region=us-east-1"
-    making, _ = pyarrow.fs.FileSystem.from_uri(f"s3://AKIDTEST:hush@bucket?{options}&allow_bucket_creation=true")
-    making.create_dir("bucket")
-    yield options
-    server.communicate(timeout=30)
+@pytest.fixture
+def options(bucket_options):
+    return bucket_options
 
 
 @pytest.fixture
-def root(options, tmp_path, monkeypatch):
-    """A prefix in the bucket for each test, with keys in the environment; copies go to the test's own folder."""
-    for name, value in _KEYS.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(storage, "_file_systems", {})
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return locate(f"s3://bucket/{tmp_path.name}?{options}")
+def root(bucket):
+    return bucket
 
 
 def write_clips(root, count=5, fingerprint="f00d" * 16, per_shard=2):
@@ -133,7 +113,7 @@ def test_the_data_set_that_was_asked_for_last_is_found(root):
 
 def test_keys_in_a_uri_open_the_store_and_are_never_shown_nor_passed_on(root, options, monkeypatch):
     _, dataset = write_clips(root)
-    for name in _KEYS:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setattr(storage, "_file_systems", {})
