@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.ingest import Files, process_shard
 from pipelines.teacher.kinematic import write_chain
 from skeletonllm.model.student import SkeletonLLM
 from skeletonllm.reasoning.facts import measure_facts
@@ -27,19 +25,12 @@ from skeletonllm.render import build_renderer
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.formats import find_recordings, read
-from skeletonllm.skeleton.simulate import ACTIONS, FORMATS_WRITTEN, write_sample_data
+from skeletonllm.skeleton.simulate import ACTIONS, write_sample_data
 from skeletonllm.train.config import EngineConfig
 from skeletonllm.train.engine import make_engine, parameter_groups
+from tests.benchmarks.ingest import formats_ingested, ingests
 from tests.benchmarks.measure import Row, duration, rate, timed
 from tests.benchmarks.shards import shards
-
-
-def ingesting(folder: Path, runs: int) -> Iterator[Row]:
-    """Files to rows of a shard, one process."""
-    for name in FORMATS_WRITTEN:
-        files = tuple(str(path.relative_to(folder)) for path in find_recordings(folder / name)[:40])
-        work = partial(process_shard, Files(str(folder), files))
-        yield rate("ingest", name, "clips/s", work().table.num_rows, timed(work, runs))
 
 
 def reasoning(clips: list[Clip], runs: int) -> Iterator[Row]:
@@ -151,7 +142,8 @@ def main() -> None:
         ]
         for part in (
             shards(runs),
-            ingesting(root, runs),
+            formats_ingested(root, runs),
+            ingests(),
             *(work(clips, runs) for work in (reasoning, rendering, training, ranking)),
         ):
             for row in part:
