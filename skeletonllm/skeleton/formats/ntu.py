@@ -35,8 +35,7 @@ _NUM_JOINTS = 25
 _JOINT_NUMBERS = 12
 _BODY_NUMBERS = 10
 _BODY_LENGTH = _BODY_NUMBERS + 1 + _NUM_JOINTS * _JOINT_NUMBERS
-# Of the 12 numbers of a joint: x, y, z; w, x, y, z of the orientation; tracking state. Behind the header of the body.
-_WANTED = (_BODY_NUMBERS + 1 + np.arange(_NUM_JOINTS)[:, None] * _JOINT_NUMBERS + (0, 1, 2, 7, 8, 9, 10, 11)).ravel()
+_TURN, _STATE = slice(7, 11), 11  # of the 12 numbers of a joint
 _NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 _BRIEF_FRAMES = 11
 _LARGEST_QUATERNION = 1.1  # 1, and what rounding adds
@@ -49,7 +48,7 @@ class _Track:
 
     Args:
         frames: increasing frame numbers, `[seen]`.
-        joints: x, y, z (metres), w, x, y, z of the orientation, tracking state: `[seen, 25, 8]`.
+        joints: x, y, z (metres), four pixels, w, x, y, z of the orientation, tracking state: `[seen, 25, 12]`.
     """
 
     frames: np.ndarray
@@ -120,16 +119,22 @@ def read(path: Path, declared: Declared) -> list[Clip]:
     if not tracks:
         raise nobody(path, "", f"{num_frames} frames without any body", "a body")
     persons = _persons(tracks)
-    joints = np.zeros((len(persons), num_frames, _NUM_JOINTS, 8))
-    for person, track in enumerate(persons):
-        joints[person, track.frames] = track.joints
-    states = joints[..., 7]
+    if len(persons) == 1 and len(persons[0].frames) == num_frames:
+        joints = persons[0].joints[None]
+    else:
+        joints = np.zeros((len(persons), num_frames, _NUM_JOINTS, _JOINT_NUMBERS))
+        for person, track in enumerate(persons):
+            joints[person, track.frames] = track.joints
+    states = joints[..., _STATE]
     if not ((states == 0) | (states == 1) | (states == 2)).all():
         raise problem(path, "", f"tracking states {sorted(set(states.flat))[:5]}", "0, 1 or 2")
-    orientations = np.nan_to_num(joints[..., 3:7])
-    if np.abs(orientations).max() > _LARGEST_QUATERNION:
-        raise problem(path, "", f"an orientation with a part of {np.abs(orientations).max():.3g}", "unit quaternions")
-    turns = turns_leaving(orientations)
+    orientations = joints[..., _TURN]
+    largest = np.abs(orientations).max()
+    if np.isnan(largest):
+        orientations = np.nan_to_num(orientations)
+        largest = np.abs(orientations).max()
+    if largest > _LARGEST_QUATERNION:
+        raise problem(path, "", f"an orientation with a part of {largest:.3g}", "unit quaternions")
     return [
         build_clip(
             path,
@@ -139,7 +144,7 @@ def read(path: Path, declared: Declared) -> list[Clip]:
             (states / 2).astype(np.float32),
             fps=FPS,
             source=source_of(path.stem),
-            rotations=turns if turns.any() else None,
+            rotations=turns_leaving(orientations) if largest > 0 else None,
         )
     ]
 
@@ -161,8 +166,10 @@ def _tracks(data: bytes) -> tuple[int, list[_Track]]:
         raise _NotSoError from None
     if not len(frames):
         return num_frames, []
-    joints = numbers[starts[:, None] + _WANTED].reshape(len(starts), _NUM_JOINTS, 8)
+    joints = _joints(numbers, starts)
     ids = _ids(data, numbers, frames, starts)
+    if not ids.any() and len(starts) == num_frames:
+        return num_frames, [_Track(frames, joints)]
     tracks = []
     for body in np.unique(ids):
         own = ids == body
@@ -170,6 +177,19 @@ def _tracks(data: bytes) -> tuple[int, list[_Track]]:
             raise _NotSoError
         tracks.append(_Track(frames[own], joints[own]))
     return num_frames, tracks
+
+
+def _joints(numbers: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The numbers of the joints of each body, `[bodies, 25, 12]`: a view where each frame has one body."""
+    length = 1 + _BODY_LENGTH
+    if len(numbers) == 1 + len(starts) * length:
+        return (
+            numbers[1:]
+            .reshape(-1, length)[:, length - _NUM_JOINTS * _JOINT_NUMBERS :]
+            .reshape(-1, _NUM_JOINTS, _JOINT_NUMBERS)
+        )
+    places = starts[:, None] + np.arange(_BODY_LENGTH - _NUM_JOINTS * _JOINT_NUMBERS, _BODY_LENGTH)
+    return numbers[places].reshape(-1, _NUM_JOINTS, _JOINT_NUMBERS)
 
 
 def _bodies(numbers: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
