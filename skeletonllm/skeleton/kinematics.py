@@ -40,36 +40,57 @@ def point(clip: Clip, part: str, side: str = "center") -> Float32[np.ndarray, "p
 
     A missing pelvis, chest or neck is the middle of the hips or shoulders.
     """
+    joints = _joints_of(clip.topology, part, side)
+    if not joints:
+        return None
     positions = fill_unseen(clip.positions, clip.confidence)
-    joint = clip.topology.find(part, side)
-    exact = joint is not None and clip.topology.parts[joint] == part
+    return (
+        positions[:, :, joints[0]]
+        if len(joints) == 1
+        else (positions[:, :, joints[0]] + positions[:, :, joints[1]]) / 2
+    )
+
+
+def _joints_of(topology: Topology, part: str, side: str = "center") -> tuple[int, ...]:
+    """The joint that is a body part, or the two whose middle it is; none where the topology cannot say."""
+    joint = topology.find(part, side)
+    exact = joint is not None and topology.parts[joint] == part
     if side == "center" and not exact and part in _MIDDLES:
-        left = clip.topology.find(_MIDDLES[part][0], "left")
-        right = clip.topology.find(_MIDDLES[part][1], "right")
+        left, right = topology.find(_MIDDLES[part][0], "left"), topology.find(_MIDDLES[part][1], "right")
         if left is not None and right is not None:
-            return (positions[:, :, left] + positions[:, :, right]) / 2
-    return None if joint is None else positions[:, :, joint]
+            return (left, right)
+    return () if joint is None else (joint,)
+
+
+def _is_ever_seen(clip: Clip, *parts: tuple[str, str]) -> np.ndarray:
+    """Of each person, whether every joint of some (part, side) is seen at least once."""
+    joints = [joint for part in parts for joint in _joints_of(clip.topology, *part)]
+    return (clip.confidence[:, :, joints] > 0).any(1).all(-1)
 
 
 def body_size_m(clip: Clip) -> float:
     """Neck to ankle along the bones, metres: the size by which movements are compared between bodies.
 
     Per person and frame, trunk plus the longer leg; then the 90th percentile over frames (a limb that points at a 2D
-    camera looks short, never long) and the median over persons. 0 where it cannot be measured.
+    camera looks short, never long) and the median over persons. Persons of whom no leg or not the whole trunk is ever
+    seen are left out; where all are, it is the longest extent of what is seen. 0 where it cannot be measured.
     """
     neck, pelvis = point(clip, "neck"), point(clip, "pelvis")
     if neck is None or pelvis is None:
         return _extent_m(clip)
-    size = np.linalg.norm(neck - pelvis, axis=-1)
-    legs = []
+    trunk = np.linalg.norm(neck - pelvis, axis=-1)
+    legs, with_leg = [], np.zeros(clip.num_persons, bool)
     for side in ("left", "right"):
         hip, knee, ankle = (point(clip, part, side) for part in ("hip", "knee", "ankle"))
         if hip is not None and knee is not None and ankle is not None:
-            legs.append(np.linalg.norm(hip - knee, axis=-1) + np.linalg.norm(knee - ankle, axis=-1))
+            seen = _is_ever_seen(clip, *((part, side) for part in ("hip", "knee", "ankle")))
+            leg = np.linalg.norm(hip - knee, axis=-1) + np.linalg.norm(knee - ankle, axis=-1)
+            legs.append(np.where(seen[:, None], leg, 0))
+            with_leg |= seen
     if not legs:
         return _extent_m(clip)
-    present = (clip.confidence > 0).any((1, 2))
-    size = np.percentile(size + np.max(legs, 0), 90, axis=1)[present]
+    measured = with_leg & _is_ever_seen(clip, ("neck", "center"), ("pelvis", "center"))
+    size = np.percentile(trunk + np.max(legs, 0), 90, axis=1)[measured]
     return float(np.median(size)) if size.size and np.median(size) > 1e-6 else _extent_m(clip)
 
 
@@ -123,7 +144,11 @@ def canonicalise(clip: Clip) -> Clip:
     size = body_size_m(clip)
     scale = CANONICAL_SIZE_M / size if size > 1e-6 else 1.0
     pelvis = point(clip, "pelvis")
-    origin = positions[0, 0].mean(0) if pelvis is None else pelvis[0, 0]
+    if pelvis is None or not _is_ever_seen(clip, ("pelvis", "center"))[0]:
+        seen = (clip.confidence[0] > 0).any(0)
+        origin = positions[0, 0, seen].mean(0) if seen.any() else positions[0, 0].mean(0)
+    else:
+        origin = pelvis[0, 0]
     yaw = facing_yaw(clip)
     ever_seen = np.any(clip.confidence > 0, axis=1)[:, None, :, None]
     moved = np.where(ever_seen, rotate_y(positions - origin, yaw) * scale, 0).astype(np.float32)

@@ -30,6 +30,7 @@ from skeletonllm.train.config import EngineConfig
 from skeletonllm.train.engine import make_engine, parameter_groups
 from tests.benchmarks.ingest import formats_ingested, ingests
 from tests.benchmarks.measure import Row, duration, rate, timed
+from tests.benchmarks.reading import readers
 from tests.benchmarks.shards import shards
 
 
@@ -141,6 +142,7 @@ def main() -> None:
             clip for name in ("ntu", "nwucla") for path in find_recordings(root / name)[:20] for clip in read(path)
         ]
         for part in (
+            readers(runs),
             shards(runs),
             formats_ingested(root, runs),
             ingests(),

@@ -81,3 +81,18 @@ def test_names_of_joints_say_what_they_are(name, part, side):
 def test_a_topology_with_a_ring_is_refused():
     with pytest.raises(DataError, match="do not lead to the root"):
         Topology("ring", ("a", "b", "c"), (-1, 2, 1), ("pelvis", "hip", "knee"))
+
+
+def test_a_joint_that_is_never_seen_is_not_measured():
+    whole = perform("wave", 0, 0, 0, fps=30.0)
+    seen = whole.confidence.copy()
+    ankle = whole.topology.joint_names.index("ankle_right")
+    seen[:, :, ankle] = 0
+    partly = replace(whole, confidence=seen, positions=np.where(seen[..., None] > 0, whole.positions, 0))
+    assert body_size_m(partly) == pytest.approx(body_size_m(whole), rel=0.02)
+    # Without hips there is no trunk to measure: what is seen is.
+    for name in ("pelvis", "hip_left", "hip_right"):
+        seen[:, :, whole.topology.joint_names.index(name)] = 0
+    upper = replace(whole, confidence=seen, positions=np.where(seen[..., None] > 0, whole.positions, 0))
+    assert 1 < body_size_m(upper) < 2
+    assert np.isfinite(canonicalise(upper).positions).all()
