@@ -187,7 +187,9 @@ def _left_out(refused: pa.Table) -> str:
     kinds = refused["kind"].to_pylist()
     for row, kind in enumerate(kinds):
         if kind not in examples:
-            examples[kind] = f"`{_text(refused['file'][row].as_py())}`: {_text(refused['reason'][row].as_py())}"
+            file = refused["file"][row].as_py()
+            reason = refused["reason"][row].as_py().removeprefix(file).lstrip(":, ")
+            examples[kind] = f"`{_text(file)}`: {_text(reason)}"
     order = sorted(Counter(kinds).items(), key=lambda item: (-item[1], item[0]))
     rows = [(kind or "other", count, _Ready(examples[kind])) for kind, count in order]
     table = _table(("why", "how many", "for example"), rows)
