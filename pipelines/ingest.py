@@ -30,7 +30,7 @@ from pipelines.sources import (
     write_sources,
 )
 from skeletonllm.errors import ConfigError, DataError, FormatError, NobodyError
-from skeletonllm.plain import canonical_json, digest, to_plain
+from skeletonllm.plain import canonical_json, digest, sha256_of, to_plain
 from skeletonllm.shards.manifest import DatasetRef, dataset_folder, find_dataset, fingerprint_of
 from skeletonllm.shards.reader import open_shard
 from skeletonllm.shards.schema import SCHEMA_VERSION, clips_to_table
@@ -65,6 +65,8 @@ class IngestConfig:
     """Unit of the positions, for files that do not say it."""
     up: str | None = None
     """Axis that points up, such as +z, for files that do not say it."""
+    body_model: Path | None = None
+    """The user's own SMPL model (.npz), for files of poses."""
 
     def __post_init__(self) -> None:
         from skeletonllm.skeleton.formats import formats
@@ -82,7 +84,7 @@ class IngestConfig:
     @property
     def declared(self) -> Declared:
         """What readers are told."""
-        return declared_by(self.topology, self.fps, self.unit, self.up)
+        return replace(declared_by(self.topology, self.fps, self.unit, self.up), body_model=self.body_model)
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -90,6 +92,8 @@ class IngestConfig:
         said = {name: value for name, value in to_plain(self).items() if value is not None}
         if self.topology is not None:
             said["topology"] = asdict(topology_named(self.topology))
+        if self.body_model is not None:
+            said["body_model"] = sha256_of(self.body_model)
         return {name: value for name, value in said.items() if name not in _OF_ALL_SHARDS}
 
 

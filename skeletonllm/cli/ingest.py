@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from skeletonllm.cli.reading import Reading, ReadingArgument
+
 if TYPE_CHECKING:
     from pipelines.plan import Plan
 
+_READING = Reading()
 _MOST_ROWS = 12
 _DONE = {"keep": "kept", "rebuild": "made again", "new": "new", "drop": "dropped"}
 
@@ -23,12 +26,8 @@ def ingest(
     plan: bool = False,
     json: bool = False,
     fresh: bool = False,
-    format: str | None = None,
-    topology: str | None = None,
-    fps: float | None = None,
-    unit: str | None = None,
-    up: str | None = None,
     max_rejected: float = 0.1,
+    reading: ReadingArgument = _READING,
 ) -> None:
     """Read every recording below a folder into Arrow shards. Only what changed since the last time is read again.
 
@@ -41,12 +40,8 @@ def ingest(
         plan: only say what would be done, and why; writes nothing.
         json: say the plan in JSON.
         fresh: distribute the recordings over shards anew, as if none had been ingested before.
-        format: read only recordings of this format, whatever they look like.
-        topology: of joints, where the files do not say it.
-        fps: frames per second; wins over the files.
-        unit: of positions, where the files do not say it: m, cm, mm, in, ft.
-        up: axis that points up, where the files do not say it, such as +z.
         max_rejected: share of the files that may be rejected.
+        reading: what the recordings do not say themselves; with --format only recordings of that format are read.
     """
     from pipelines import ingest as pipeline
     from pipelines.workdir import Workdir
@@ -54,9 +49,7 @@ def ingest(
 
     set_up_logging()
     root = Workdir(workdir).data if into is None else into
-    config = pipeline.IngestConfig(
-        max_rejected=max_rejected, format=format, topology=topology, fps=fps, unit=unit, up=up
-    )
+    config = pipeline.IngestConfig(max_rejected=max_rejected, **vars(reading))
     if plan or json:
         show_plan(pipeline.plan(source, root, config, name, fresh), as_json=json)
         return
