@@ -65,7 +65,7 @@ def _joints_of(topology: Topology, part: str, side: str = "center") -> tuple[int
 def _is_ever_seen(clip: Clip, *parts: tuple[str, str]) -> np.ndarray:
     """Of each person, whether every joint of some (part, side) is seen at least once."""
     joints = [joint for part in parts for joint in _joints_of(clip.topology, *part)]
-    return (clip.confidence[:, :, joints] > 0).any(1).all(-1)
+    return np.all(np.any(clip.confidence[:, :, joints] > 0, axis=1), axis=-1)
 
 
 def body_size_m(clip: Clip) -> float:
