@@ -211,7 +211,8 @@ def _recordings(folder: Path) -> Iterator[Path]:
 
 
 def _has_twin(path: Path, folder: Path) -> bool:
-    kinds = (format for format in formats().values() if path.suffix.lower() in format.suffixes)
+    suffix = path.suffix.lower()
+    kinds = (format for format in formats().values() if suffix in format.suffixes)
     twins = (twin for format in kinds for twin in format.twins(path))
     return any(twin.is_relative_to(folder) and twin.is_file() for twin in twins)
 
