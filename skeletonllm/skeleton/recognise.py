@@ -15,7 +15,7 @@ from jaxtyping import Float
 from skeletonllm.skeleton.topologies import TOPOLOGIES
 from skeletonllm.skeleton.topology import Topology, side_of
 
-# Over 100 real recordings of nine topologies in 3D the right one misfits by 0.07 to 0.78 and the next by 0.23 more or
+# Over 98 real recordings of ten topologies in 3D the right one misfits by 0.07 to 0.78 and the next by 0.23 more or
 # worse; noise misfits by 0.98 or more under each.
 _MAX_MISFIT = 0.9
 _MIN_LEAD = 0.15
