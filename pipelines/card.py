@@ -4,7 +4,6 @@ Its text depends on the data set's content alone: no times, no paths of this mac
 """
 
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,10 +13,12 @@ import pyarrow as pa
 import pyarrow.compute
 
 from pipelines.sources import Sources
+from skeletonllm.errors import FormatError
 from skeletonllm.shards.manifest import Manifest
 from skeletonllm.shards.reader import open_shard
 from skeletonllm.shards.storage import Location
 from skeletonllm.skeleton.clip import Clip
+from skeletonllm.skeleton.formats.declared import read_declaration
 
 NO_BODY, DAMAGED = "no body", "damaged"
 pc: Any = pyarrow.compute  # made at its import, where no type checker sees it
@@ -159,12 +160,13 @@ def _terms(folder: Path, sources: Sources, counts: Mapping[str, Any]) -> str:
 
 
 def _declared(path: Path) -> dict[str, str]:
-    """Licence and origin of a recordings.toml; a damaged one is told where recordings are read."""
+    """What a recordings.toml says of the data set itself; a damaged one is told where recordings are read."""
     try:
-        said = tomllib.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+        said = read_declaration(path)
+    except (OSError, FormatError):
         return {}
-    return {key: said[key] for key in ("dataset", "licence", "origin") if isinstance(said.get(key), str)}
+    terms = {"dataset": said.dataset, "licence": said.licence, "origin": said.origin}
+    return {key: value for key, value in terms.items() if value}
 
 
 def _first_line(path: Path) -> str:

@@ -3,9 +3,12 @@
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+
+if TYPE_CHECKING:
+    from skeletonllm.skeleton.formats import Declared
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Reading:
     body_model: Path | None = None
     """The user's own SMPL, SMPL-H or SMPL-X model (.npz), for files of poses."""
 
-    def declared(self):
+    def declared(self) -> "Declared":
         """For the readers.
 
         Raises:

@@ -1,6 +1,6 @@
 """BVH motion capture files: a hierarchy of joints and Euler angles per frame. Any skeleton, any Euler order, any names.
 
-The motion block, which is nearly all of the file, is parsed by pyarrow; forward kinematics runs over all frames at once,
+The motion block, which is nearly all of the file, is parsed at once; forward kinematics runs over all frames at once,
 in quaternions. End sites are not joints and are left out. Action and style come from the file's name where a data set
 documents that: Bandai-Namco (`dataset-1_bow_active_001`), LAFAN1 (`walk1_subject5`).
 """
@@ -15,6 +15,7 @@ import numpy as np
 from skeletonllm.errors import DataError
 from skeletonllm.skeleton.clip import Clip, Source
 from skeletonllm.skeleton.formats.common import MAX_NUMBERS, Declared, Format, brief, problem, read_text
+from skeletonllm.skeleton.formats.numbers import parse_numbers
 from skeletonllm.skeleton.kinematics import body_size_m, fill_unseen, quaternion_product
 from skeletonllm.skeleton.orientation import rotations_from_positions
 from skeletonllm.skeleton.rotations import matrices, quaternions
@@ -237,45 +238,30 @@ def _motion(path: Path, first_line: int, motion: str, num_frames: int, joints: l
         raise problem(path, "HIERARCHY", f"{num_channels} channels of {len(joints)} joints", "joints that can turn")
     if num_frames * num_channels > MAX_NUMBERS:
         raise problem(path, "Frames:", f"{num_frames} frames", f"at most {MAX_NUMBERS // num_channels}")
-    words = motion.encode().split()
-    if len(words) != num_frames * num_channels:
-        raise _miscounted(path, first_line, motion.rstrip(), num_frames, num_channels)
-    numbers = _parsed(words)
-    if len(numbers) != len(words):
+    try:
+        numbers = parse_numbers(motion.encode())
+    except ValueError:
+        numbers = np.empty(0)
+    words = motion.split() if len(numbers) != num_frames * num_channels else []
+    if len(words) == num_frames * num_channels:
         bad = next(number for number, word in enumerate(words) if not _is_number(word))
-        line = first_line + bad // num_channels
-        raise problem(path, f"line {line}", brief(words[bad].decode()), "a number")
+        raise problem(path, f"line {first_line + bad // num_channels}", brief(words[bad]), "a number")
+    if words or not len(numbers):
+        raise _miscounted(path, first_line, motion.rstrip(), num_frames, num_channels)
     sane = np.abs(numbers) < _MAX_VALUE  # NaN is not
     if not sane.all():
         bad = int(np.argmin(sane))
         line = first_line + bad // num_channels
-        raise problem(path, f"line {line}", words[bad].decode(), f"finite numbers below {_MAX_VALUE:g}")
+        raise problem(path, f"line {line}", motion.split()[bad], f"finite numbers below {_MAX_VALUE:g}")
     return numbers.reshape(num_frames, num_channels)
 
 
-def _parsed(words: list[bytes]) -> np.ndarray:
-    """The numbers, fewer than there are words where one is none."""
-    import pyarrow as pa
-    import pyarrow.csv
-
-    try:
-        table = pyarrow.csv.read_csv(
-            pa.py_buffer(b"\n".join(words)),
-            pyarrow.csv.ReadOptions(use_threads=False, column_names=["number"]),
-            pyarrow.csv.ParseOptions(quote_char=False),
-            pyarrow.csv.ConvertOptions(column_types={"number": pa.float64()}),
-        )
-        return table["number"].to_numpy()
-    except pa.ArrowInvalid:  # at "+1.5" too
-        return np.array([float(word) for word in words if _is_number(word)], np.float64)
-
-
-def _is_number(word: bytes) -> bool:
+def _is_number(word: str) -> bool:
     try:
         float(word)
     except ValueError:
         return False
-    return b"_" not in word
+    return word.isascii() and "_" not in word
 
 
 def _miscounted(path: Path, first_line: int, motion: str, num_frames: int, num_channels: int) -> Exception:

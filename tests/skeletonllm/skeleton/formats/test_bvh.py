@@ -122,7 +122,7 @@ def test_bones_keep_their_length(tmp_path):
         ("1 90 0 90", "1 90 90", "line 25: found 11 numbers, expected 12 channels"),
         ("1 90 0 90", "1 90 x 90", "line 25: found 'x', expected a number"),
         ("1 90 0 90", "1 90 1_0 90", "line 25: found '1_0', expected a number"),
-        ("1 90 0 90", "1 90 NA 90", "line 25: found NA, expected finite"),
+        ("1 90 0 90", "1 90 NA 90", "line 25: found 'NA', expected a number"),
         ("1 90 0 90", "1 90 1e999 90", "line 25: found 1e999, expected finite"),
         ("1 90 0 90", "1 90 2e8 90", "from the origin"),
         ("OFFSET 0 50 0", "OFFSET 0 50", "line 8: found '0 50', expected OFFSET and three numbers"),
