@@ -201,12 +201,14 @@ def to_metres(
     if image is None:
         x, y = points[..., 0][seen[..., 0]], points[..., 1][seen[..., 0]]
         height, middle = float(np.ptp(y)), float((x.min() + x.max()) / 2)
-        floor = float(y.max()) + 1e-3 * height  # a hair, because a joint at (0, 0, 0) is one not seen
+        floor = float(y.max()) + 1e-3 * height  # people stand a hair above it: (0, 0, 0) says "not seen"
     else:
         height, floor, middle = image[0], image[0], image[1] / 2
     if points.shape[-1] == 2:
         points = np.concatenate((points, np.zeros((*points.shape[:3], 1))), -1)
     moved = np.where(seen, points * (1, -1, -1) + (-middle, floor, 0), 0)
+    # So does a joint in the very pixel that becomes the origin.
+    moved[seen[..., 0] & (moved == 0).all(-1), 1] = 1e-6 * height
     size = _pixels_per_metre(moved.astype(np.float32), confidence.astype(np.float32), topology)
     if size * _IMAGE_HEIGHT_M < 1e-3 * height or size <= 0:
         size = height / _IMAGE_HEIGHT_M or 1.0

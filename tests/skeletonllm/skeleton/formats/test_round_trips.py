@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from skeletonllm.skeleton.clip import Clip
@@ -86,6 +86,7 @@ def test_nwucla(folder, frames, seed, unseen):
 
 @settings(max_examples=30)
 @given(persons=persons, frames=frames, seed=seeds, unseen=shares_unseen)
+@example(persons=1, frames=3, seed=115, unseen=0.0)  # a joint in the pixel that becomes the origin
 def test_pyskl(folder, persons, frames, seed, unseen):
     clip = holed_clip("coco_17", frames, seed, unseen, persons, levels=(0.25, 0.5, 0.9, 1.0))
     pyskl.write([clip], folder / "a.pkl", [0], px_per_m=PX_PER_M)
