@@ -5,19 +5,18 @@ Everything that depends on a topology becomes an index here, so that what is lea
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from skeletonllm.render.camera import fit_to_clip
+from skeletonllm.render.cameras import place_cameras, turned, turned_rotations
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.render.prepare import PreparedClip, prepare
 from skeletonllm.render.turns import joint_turns
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.kinematics import quaternion_product, rotate_y
 from skeletonllm.skeleton.topology import BODY_PARTS, SIDES, Topology
 
 # Motion is measured over this time to each side, so that a sensor's jitter from frame to frame does not look like it.
@@ -66,8 +65,8 @@ class RenderBatch:
     side: Int64[Tensor, "batch gaussians"]
     person: Int64[Tensor, "batch gaussians"]
     present: Bool[Tensor, "batch gaussians"]
-    center_m: Float[Tensor, "batch 3"]
-    half_width_m: Float[Tensor, " batch"]
+    center_m: Float[Tensor, "batch frames 3"]
+    half_width_m: Float[Tensor, "batch frames"]
 
     def to(self, device: torch.device | str) -> "RenderBatch":
         """The same batch on a device."""
@@ -84,8 +83,9 @@ def collate(
 
     Args:
         clips: at least one; prepared ones cost a tenth.
-        config: frames, Gaussians per bone, camera jitter.
-        generator: given in training: times and turns are drawn from it. None: frames from the middle of equal segments.
+        config: frames, Gaussians per bone, cameras.
+        generator: given in training: times and the cameras' jitter are drawn from it. None: frames from the middle of equal
+            segments.
     """
     prepared = [clip if isinstance(clip, PreparedClip) else prepare(clip) for clip in clips]
     samples = [_sample(clip, config, generator) for clip in prepared]
@@ -114,12 +114,13 @@ class _Sample:
     roots: np.ndarray
     turns: np.ndarray | None
     center_m: np.ndarray
-    half_width_m: np.float32
+    half_width_m: np.ndarray
 
 
 def _sample(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> _Sample:
     last = clip.positions.shape[1] - 1
-    frames = _times(last, config.num_frames, generator)
+    each = config.num_frames // config.num_views
+    frames = np.concatenate([_times(last, each, generator) for _ in range(config.num_views)])
     reach = max(_REACH_S * clip.fps, 1.0)
     before, after = np.maximum(frames - reach, 0), np.minimum(frames + reach, last)
     confidence = _at(clip.confidence, frames)
@@ -127,46 +128,19 @@ def _sample(clip: PreparedClip, config: RenderConfig, generator: torch.Generator
     past, future = _at(clip.positions, before), _at(clip.positions, after)
     seen = (_at(clip.confidence, before) > 0) & (confidence > 0) & (_at(clip.confidence, after) > 0)
     velocities, accelerations = _motion(past, here, future, frames - before, after - frames, clip.fps)
+    view = np.repeat(np.arange(config.num_views), each)
+    views = place_cameras(clip, config, view, frames / max(1, last), generator)
     turns = None if clip.turns is None else _unit(_at(_one_sign(clip.turns), frames))
-    sample = _Sample(
+    return _Sample(
         frames,
-        here,
+        turned(here, views.yaws),
         confidence,
-        np.where(seen[..., None], velocities, 0),
-        np.where(seen[..., None], accelerations, 0),
-        _at(clip.roots, frames),
-        turns,
-        clip.center_m,
-        clip.half_width_m,
-    )
-    yaw = _camera_yaw(clip, config, generator)
-    return _turned(sample, clip, yaw) if yaw else sample
-
-
-def _camera_yaw(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> float:
-    """How far the clip is turned about the vertical before it is seen, radians; a 2D clip cannot be."""
-    if clip.topology.dims == 2:
-        return 0.0
-    # Several persons already stand side by side.
-    yaw = config.view_yaw if len(clip.positions) == 1 else 0.0
-    if generator is not None and config.yaw_jitter:
-        yaw += float((2 * torch.rand((), generator=generator) - 1) * config.yaw_jitter)
-    return yaw
-
-
-def _turned(sample: _Sample, clip: PreparedClip, yaw: float) -> _Sample:
-    """Everything turned about the vertical, and the camera fitted anew."""
-    turn = np.array([np.cos(yaw / 2), 0, np.sin(yaw / 2), 0], np.float32)
-    center, half_width = fit_to_clip(rotate_y(clip.positions, yaw), clip.confidence)
-    return replace(
-        sample,
-        positions=rotate_y(sample.positions, yaw),
-        velocities=rotate_y(sample.velocities, yaw),
-        accelerations=rotate_y(sample.accelerations, yaw),
-        roots=rotate_y(sample.roots, yaw),
-        turns=None if sample.turns is None else quaternion_product(turn, sample.turns),
-        center_m=center,
-        half_width_m=half_width,
+        turned(np.where(seen[..., None], velocities, 0), views.yaws),
+        turned(np.where(seen[..., None], accelerations, 0), views.yaws),
+        turned(_at(clip.roots, frames)[:, :, None], views.yaws)[:, :, 0],
+        None if turns is None else turned_rotations(turns, views.yaws),
+        views.center_m,
+        views.half_width_m,
     )
 
 
@@ -202,7 +176,7 @@ def _row(clip: PreparedClip, sample: _Sample, turns: np.ndarray, config: RenderC
         "times_s": (sample.frames / clip.fps).astype(np.float32),
         **layout,
         "center_m": sample.center_m,
-        "half_width_m": np.asarray(sample.half_width_m),
+        "half_width_m": sample.half_width_m,
     }
 
 

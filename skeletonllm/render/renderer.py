@@ -49,7 +49,7 @@ def draw(
     cloud: GaussianCloud, batch: RenderBatch, config: RenderConfig
 ) -> Float[Tensor, "batch frames 3 height width"]:
     """Project and composite the Gaussians of every frame; all persons of a clip in one depth order."""
-    means2d, conics, depth = project(
+    seen = project(
         cloud.means,
         cloud.axes,
         cloud.scale_across,
@@ -59,8 +59,10 @@ def draw(
         config.size_px,
         config.camera,
     )
-    keys = (depth.detach() * _KEYS_PER_M).round().long()
-    opacities = torch.where(depth > 0, cloud.opacities, 0) if config.camera == "perspective" else cloud.opacities
+    keys = (seen.depth.detach() * _KEYS_PER_M).round().long()
+    opacities = cloud.opacities * seen.fading() if config.antialiased else cloud.opacities
+    if config.camera == "perspective":
+        opacities = torch.where(seen.depth > 0, opacities, 0)
     size = config.size_px
-    image, _ = rasterize(means2d, conics, cloud.colors, opacities, keys, size, size, config.backend)
+    image, _ = rasterize(seen.means2d, seen.conics(), cloud.colors, opacities, keys, size, size, config.backend)
     return image.clamp(0, 1)

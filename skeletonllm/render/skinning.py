@@ -69,7 +69,7 @@ def skin(batch: RenderBatch, offsets: Float[Tensor, "batch gaussians 3"] | None 
         axes=bone / length[..., None],
         length_m=length,
         relative=means - take(batch.roots, batch.person),
-        depth=(means[..., 2] - batch.center_m[:, None, None, 2]) / batch.half_width_m[:, None, None],
+        depth=(means[..., 2] - batch.center_m[:, :, None, 2]) / batch.half_width_m[..., None],
         velocities=velocities,
         accelerations=accelerations,
         confidence=confidence,
