@@ -26,7 +26,7 @@ from skeletonllm.render.batch import RenderBatch
 from skeletonllm.render.renderer import Renderer
 
 PARTS = ("renderer", "projector", "language_adapter")
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FROZEN = "frozen"
 _STUDENT = "student.json"
 _BACKBONE = "backbone"

@@ -46,6 +46,9 @@ class RenderBatch:
         side: 0 left, 1 center, 2 right.
         person: whose Gaussian it is.
         present: False for padding.
+        asked: Gaussians of which the modulator's network is asked: on each joint, and in the middle of each bone.
+        between: the two of those, by their place in `asked`, between which each Gaussian lies.
+        share: its place between them, 0 to 1.
         center_m: what the camera looks at.
         half_width_m: how much it sees to each side.
     """
@@ -65,6 +68,9 @@ class RenderBatch:
     side: Int64[Tensor, "batch gaussians"]
     person: Int64[Tensor, "batch gaussians"]
     present: Bool[Tensor, "batch gaussians"]
+    asked: Int64[Tensor, "batch asked"]
+    between: Int64[Tensor, "batch gaussians 2"]
+    share: Float[Tensor, "batch gaussians"]
     center_m: Float[Tensor, "batch frames 3"]
     half_width_m: Float[Tensor, "batch frames"]
 
@@ -227,21 +233,35 @@ def _flat(values: np.ndarray) -> np.ndarray:
 @functools.lru_cache(maxsize=256)
 def _layout(topology: Topology, per_bone: int, persons: int) -> dict[str, np.ndarray]:
     """The Gaussians of all persons: one on each joint, `per_bone` between the ends of each bone."""
-    joints = np.arange(topology.num_joints)
+    joints, bones = np.arange(topology.num_joints), np.arange(len(topology.bones))
     starts, ends = np.array(topology.bones, np.int64).reshape(-1, 2).T
     places = (np.arange(1, per_bone + 1) / (per_bone + 1)).astype(np.float32)
     parent = np.concatenate([joints, np.repeat(starts, per_bone)])
     child = np.concatenate([joints, np.repeat(ends, per_bone)])
-    along = np.concatenate([np.zeros(len(joints), np.float32), np.tile(places, len(topology.bones))])
+    along = np.concatenate([np.zeros(len(joints), np.float32), np.tile(places, len(bones))])
     part = np.array([BODY_PARTS.index(name) for name in topology.parts])
     side = np.array([SIDES.index(name) for name in topology.sides])
+    # The network is asked on each joint and in the middle of each bone.
+    middle = per_bone // 2
+    asked = np.concatenate([joints, len(joints) + bones * per_bone + middle]) if per_bone else joints
+    between, share = np.stack((joints, joints), -1), np.zeros(len(joints), np.float32)
+    if per_bone:
+        first = np.arange(per_bone) < middle
+        halves = np.where(first[:, None], np.array([[0, 1]]), np.array([[1, 2]]))
+        stops = np.stack((starts, len(joints) + bones, ends), -1)
+        between = np.concatenate([between, stops[:, halves].reshape(-1, 2)])
+        inside = np.where(first, places / places[middle], (places - places[middle]) / (1 - places[middle]))
+        share = np.concatenate([share, np.tile(inside.astype(np.float32), len(bones))])
     person = np.repeat(np.arange(persons), len(parent))
     return {
-        "parent": np.tile(parent, persons) + person * topology.num_joints,
-        "child": np.tile(child, persons) + person * topology.num_joints,
+        "parent": np.tile(parent, persons) + person * len(joints),
+        "child": np.tile(child, persons) + person * len(joints),
         "along": np.tile(along, persons),
         "parts": np.tile(np.stack((part[parent], part[child]), -1), (persons, 1)),
         "side": np.tile(side[child], persons),
         "person": person,
         "present": np.ones(len(person), bool),
+        "asked": np.tile(asked, persons) + np.repeat(np.arange(persons), len(asked)) * len(parent),
+        "between": np.tile(between, (persons, 1)) + person[:, None] * len(asked),
+        "share": np.tile(share, persons),
     }

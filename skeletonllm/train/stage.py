@@ -22,7 +22,7 @@ from skeletonllm.train.loop import MetricsFile, Position, train
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 # Prepared clips that a rank keeps from step to step, at about 100 kB each.
