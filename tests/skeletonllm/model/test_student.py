@@ -1,5 +1,7 @@
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -32,12 +34,10 @@ def test_the_loss_reaches_the_renderer_with_the_gradient_of_finite_differences()
     with torch.no_grad():  # the last layer starts at 0, which would hide the ones before it
         for weight in weights:
             weight.add_(0.1 * torch.randn(weight.shape, generator=generator, dtype=weight.dtype))
-    direction = [torch.randn(w.shape, generator=generator, dtype=w.dtype) for w in weights]
     gradients = torch.autograd.grad(student(batch, ["which?"], ["wave"]), weights)
-    slope = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True))
     assert all(float(gradient.abs().max()) > 0 for gradient in gradients)
 
-    def loss_at(step: float) -> float:
+    def loss_at(step: float, direction: Sequence[torch.Tensor]) -> float:
         with torch.no_grad():
             for weight, along in zip(weights, direction, strict=True):
                 weight.add_(step * along)
@@ -46,8 +46,15 @@ def test_the_loss_reaches_the_renderer_with_the_gradient_of_finite_differences()
                 weight.sub_(step * along)
         return found
 
-    step = 1e-4  # the norms of transformers run in float32
-    assert (loss_at(step) - loss_at(-step)) / (2 * step) == pytest.approx(slope, rel=1e-2)
+    norm = sum(float(gradient.square().sum()) for gradient in gradients) ** 0.5
+
+    def error(step: float) -> float:
+        direction = [torch.randn(w.shape, generator=generator, dtype=w.dtype) for w in weights]
+        slope = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True))
+        return abs((loss_at(step, direction) - loss_at(-step, direction)) / (2 * step) - slope) / norm
+
+    # The norms of transformers run in float32, so steps cannot be tiny; now and then one crosses the cut of a faint alpha.
+    assert np.median([error(3e-5) for _ in range(9)]) < 0.02
 
 
 def test_a_batch_has_the_mean_of_the_losses_of_its_examples(student):
@@ -125,7 +132,7 @@ def test_a_saved_student_comes_back_with_the_same_answers(tmp_path, adapter):
     [
         ("projector.safetensors", lambda data: data[:40], "missing or damaged"),
         ("renderer.safetensors", None, "missing or damaged"),
-        ("student.json", lambda data: data.replace(b'"format_version": 1', b'"format_version": 9'), "format 9"),
+        ("student.json", lambda data: data.replace(b'"format_version": 2', b'"format_version": 9'), "format 9"),
         ("student.json", lambda _: b"{", "cannot be read"),
         ("backbone/config.json", lambda _: b"{", "cannot be read"),
     ],
