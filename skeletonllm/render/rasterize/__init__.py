@@ -1,11 +1,16 @@
 """Gaussians in the image plane to pixels, behind one signature. A backend is named by the caller, never swapped."""
 
+import functools
+import logging
 import math
+from collections.abc import Callable
 
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from skeletonllm.errors import BackendError
+
+logger = logging.getLogger(__name__)
 
 
 def rasterize(
@@ -32,29 +37,49 @@ def rasterize(
         order_key: smaller is in front. Whole numbers, because ties and rounding of depths change pictures.
         height: pixels.
         width: pixels.
-        backend: `reference`, plain torch.
+        backend: `reference`, plain torch of any type on any device; `cpu`, the fast kernel; `gsplat`, for CUDA; `auto`,
+            which takes `gsplat` for tensors on a GPU, else `cpu`, and says so in the log.
 
     Returns:
         The image on black, and how much of each pixel is covered.
 
     Raises:
-        BackendError: no such backend.
+        BackendError: no such backend, or it cannot work here.
     """
-    if backend != "reference":
-        raise BackendError(
-            f"rasteriser {backend!r} is not known; this version has 'reference': set render.backend to it"
-        )
-    from skeletonllm.render.rasterize.reference import composite
-
+    composite = _composite_of(backend, means2d.device.type)
     images = opacities.shape[:-1]
     count, gaussians = math.prod(images), opacities.shape[-1]
     image, alpha = composite(
         means2d.reshape(count, gaussians, 2),
         conics.reshape(count, gaussians, 3),
-        colors.reshape(count, gaussians, -1),
+        colors.reshape(count, gaussians, colors.shape[-1]),
         opacities.reshape(count, gaussians),
         order_key.reshape(count, gaussians),
         height,
         width,
     )
     return image.reshape(*images, *image.shape[1:]), alpha.reshape(*images, height, width)
+
+
+def _composite_of(backend: str, device: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The function of a backend; imported when it is asked for, because each needs something that may not be there."""
+    if backend == "auto":
+        backend = _choice(device)
+    if backend == "reference":
+        from skeletonllm.render.rasterize.reference import composite
+    elif backend == "cpu":
+        from skeletonllm.render.rasterize.cpu import composite
+    elif backend == "gsplat":
+        from skeletonllm.render.rasterize.cuda import composite
+    else:
+        raise BackendError(
+            f"rasteriser {backend!r} is not known; set render.backend to 'cpu', 'gsplat', 'reference' or 'auto'"
+        )
+    return composite
+
+
+@functools.cache
+def _choice(device: str) -> str:
+    backend = "gsplat" if device == "cuda" else "cpu"
+    logger.info("rasteriser 'auto': tensors are on %s, so it is %r", device, backend)
+    return backend
