@@ -65,4 +65,4 @@ def draw(
         opacities = torch.where(seen.depth > 0, opacities, 0)
     size = config.size_px
     image, _ = rasterize(seen.means2d, seen.conics(), cloud.colors, opacities, keys, size, size, config.backend)
-    return image.clamp(0, 1)
+    return image
