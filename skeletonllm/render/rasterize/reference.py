@@ -1,8 +1,9 @@
 """The rasteriser's definition, in plain torch: tiles of 8 x 8 pixels, each with its Gaussians sorted by depth.
 
 Letters: T tiles, G Gaussians of a tile, P the 64 pixels of a tile, C channels. Tiles whose lists are about as long are
-worked on together as dense [T, G, P] arrays; nothing grows with images x height x width x Gaussians. The backward pass is
-written out (and checked by gradcheck): one node in the graph, no intermediate of autograd's.
+worked on together as dense [T, G, P] arrays of at most 2 MiB each; nothing grows with images x height x width x Gaussians.
+The backward pass is written out (and checked by gradcheck) and does the forward pass again, group by group: one node in the
+graph, nothing kept but the inputs.
 """
 
 import math
@@ -103,18 +104,14 @@ class _Composite(torch.autograd.Function):
     def forward(ctx: Any, values: Tensor, groups: list[_Group], num_tiles: int) -> Tensor:
         """Front to back, group by group."""
         canvas = values.new_zeros(num_tiles, values.shape[-1] - 5, TILE * TILE)
-        kept = []
         for group in groups:
             centre, conic, opacity, color = _unpack(values, group)
             alpha = _alphas(centre, conic, opacity)
-            light = _light(alpha)
-            weight = _weights(alpha, light)
+            weight = _weights(alpha, _light(alpha))
             canvas[group.tiles, :-1] = torch.bmm(color.transpose(1, 2), weight)
             canvas[group.tiles, -1] = weight.sum(1)
-            if values.requires_grad:
-                kept += [alpha, light, weight]
         ctx.groups = groups
-        ctx.save_for_backward(values, *kept)
+        ctx.save_for_backward(values)
         return canvas
 
     @staticmethod
@@ -124,11 +121,13 @@ class _Composite(torch.autograd.Function):
     ) -> tuple[Tensor, None, None]:
         """Raising an alpha shows more of its Gaussian and dims, by one factor, all that lies behind it."""
         (of_canvas,) = gradients
-        values, *kept = ctx.saved_tensors
+        (values,) = ctx.saved_tensors
         d_values = torch.zeros_like(values)
-        for place, group in enumerate(ctx.groups):
-            alpha, light, weight = kept[3 * place : 3 * place + 3]
+        for group in ctx.groups:
             centre, conic, opacity, color = _unpack(values, group)
+            alpha = _alphas(centre, conic, opacity)
+            light = _light(alpha)
+            weight = _weights(alpha, light)
             gradient = of_canvas[group.tiles]
             of_image, of_cover = gradient[:, :-1], gradient[:, -1:]
             d_color = torch.bmm(weight, of_image.transpose(1, 2))

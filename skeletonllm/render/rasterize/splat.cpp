@@ -200,7 +200,7 @@ struct Lit {
 
 // What a Gaussian takes of the light of a row. A pixel that is done has its light kept, with a minus.
 inline V take(V alpha, V& light) {
-  V weight = alpha * light, rest = light - weight;
+  V weight = alpha * light, rest = (all(1.0f) - alpha) * light;
   VI live = rest > all(MIN_LIGHT);
   V done = (V)((VI)light | INT32_MIN);
   light = live ? rest : done;
@@ -219,29 +219,35 @@ inline bool any_live(const V* light) {
 
 const V FIRST_LANES = {0.5f, 1.5f, 2.5f, 3.5f, 4.5f, 5.5f, 6.5f, 7.5f};
 
+// The last tile of a row may have fewer lanes.
 inline V load(const float* from, int lanes) {
   V x = zero();
-  std::memcpy(&x, from, sizeof(float) * lanes);
+  if (lanes == LANES) std::memcpy(&x, from, sizeof(V));
+  else for (int i = 0; i < lanes; ++i) x[i] = from[i];
   return x;
 }
 
-inline void store(float* to, V x, int lanes) { std::memcpy(to, &x, sizeof(float) * lanes); }
+inline void store(float* to, V x, int lanes) {
+  if (lanes == LANES) std::memcpy(to, &x, sizeof(V));
+  else for (int i = 0; i < lanes; ++i) to[i] = x[i];
+}
 
 template <int C>
 void forward_band(const Scene& s, int64_t image, const std::vector<Gaussian>& gaussians, int band, Band& work, float* out, float* cover) {
   work.fill(s, gaussians, band);
   const int tiles = s.tiles(), first_row = band * BAND_STRIPS * ROWS;
-  const int last_row = std::min(s.height, first_row + BAND_STRIPS * ROWS);
   const int64_t plane = int64_t(s.height) * s.width;
   float* planes[C + 1];
   for (int c = 0; c < C; ++c) planes[c] = out + (image * C + c) * plane;
   planes[C] = cover + image * plane;
+  const int64_t last_row = std::min(s.height, first_row + BAND_STRIPS * ROWS);
   for (int c = 0; c <= C; ++c)
-    std::memset(planes[c] + int64_t(first_row) * s.width, 0, sizeof(float) * int64_t(last_row - first_row) * s.width);
+    std::memset(planes[c] + int64_t(first_row) * s.width, 0, sizeof(float) * (last_row - first_row) * s.width);
   for (size_t tile = 0; tile + 1 < work.start.size(); ++tile) {
     const int32_t *at = work.list.data() + work.start[tile], *end = work.list.data() + work.start[tile + 1];
-    if (at == end) continue;
     const int top = first_row + int(tile / tiles) * ROWS, left = int(tile % tiles) * LANES;
+    const int lanes = std::min(LANES, s.width - left), rows = std::min(ROWS, s.height - top);
+    if (at == end) continue;
     const V x = FIRST_LANES + all(float(left));
     V light[ROWS], sum[ROWS][C];
     for (int r = 0; r < ROWS; ++r) {
@@ -259,7 +265,6 @@ void forward_band(const Scene& s, int64_t image, const std::vector<Gaussian>& ga
       }
       if (count % 16 == 0 && !any_live(light)) break;
     }
-    const int lanes = std::min(LANES, s.width - left), rows = std::min(ROWS, s.height - top);
     for (int r = 0; r < rows; ++r) {
       const int64_t place = int64_t(top + r) * s.width + left;
       for (int c = 0; c < C; ++c) store(planes[c] + place, sum[r][c], lanes);

@@ -10,7 +10,7 @@ from skeletonllm.model.config import AdapterConfig, BackboneConfig
 from skeletonllm.model.student import PARTS, SkeletonLLM
 from skeletonllm.recipes import quickstart
 from tests.makers import make_clip
-from tests.students import ACTIONS, tiny_student
+from tests.students import ACTIONS, SMALL, tiny_student
 
 CLIPS = [make_clip("a"), make_clip("b", topology="coco_17", seed=1), make_clip("c", num_persons=2, seed=2)]
 PROMPTS = ["which?", "which one of all is it?", "is it this?"]
@@ -27,7 +27,7 @@ def in_double(batch):
 
 
 def test_the_loss_reaches_the_renderer_with_the_gradient_of_finite_differences():
-    student = tiny_student().double()
+    student = tiny_student(render=replace(SMALL, backend="reference")).double()
     batch = in_double(student.renderer.collate(CLIPS[2:]))
     weights = list(student.renderer.parameters())
     generator = torch.Generator().manual_seed(0)

@@ -163,7 +163,7 @@ def test_weights_carry_over_to_another_size_and_number_of_gaussians() -> None:
 
 
 def test_the_gradient_of_a_weight_agrees_with_finite_differences() -> None:
-    made = renderer(size_px=24).double()
+    made = renderer(size_px=24, backend="reference").double()
     batch = made.collate([waving()])
     batch = replace(
         batch, **{name: value.double() for name, value in vars(batch).items() if value.dtype == torch.float32}

@@ -8,25 +8,7 @@ from torch import Tensor
 
 from skeletonllm.errors import BackendError
 from skeletonllm.render.rasterize import rasterize, reference
-
-D = torch.float64
-
-
-def scene(images: int, gaussians: int, size: tuple[int, int], seed: int = 0, largest_px: float = 3.0) -> list[Tensor]:
-    """Means, conics, colours, opacities, and keys with ties; some Gaussians are off the picture."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def rand(*shape: int) -> Tensor:
-        return torch.rand(images, gaussians, *shape, dtype=D, generator=generator)
-
-    height, width = size
-    means = (rand(2) * 1.4 - 0.2) * torch.tensor([width, height], dtype=D)
-    roots = (rand(2, 2) - 0.5) * 2 * largest_px
-    covariance = roots @ roots.mT + 0.3 * torch.eye(2, dtype=D)
-    inverse = torch.linalg.inv(covariance)
-    conics = torch.stack((inverse[..., 0, 0], inverse[..., 0, 1], inverse[..., 1, 1]), -1)
-    keys = (rand() * gaussians / 2).long()
-    return [means, conics, rand(3), rand(), keys]
+from tests.skeletonllm.render.rasterize.scenes import D, scene
 
 
 def dense(
@@ -156,5 +138,16 @@ def test_single_precision_is_close_to_double() -> None:
 
 
 def test_an_unknown_backend_is_an_error_that_names_the_known_ones() -> None:
-    with pytest.raises(BackendError, match=r"'cuda' is not known.*'reference'"):
-        rasterize(*scene(1, 1, (8, 8)), 8, 8, backend="cuda")
+    with pytest.raises(BackendError, match=r"'opengl' is not known.*'reference'"):
+        rasterize(*scene(1, 1, (8, 8)), 8, 8, backend="opengl")
+
+
+def test_what_is_kept_for_the_gradient_does_not_grow_with_the_pixels_that_gaussians_cover() -> None:
+    kept = []
+    for largest_px in (1.0, 12.0):
+        *values, keys = scene(1, 60, (64, 64), largest_px=largest_px)
+        total = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, total=total: total.append(t.numel()) or t, lambda t: t):
+            rasterize(*[value.requires_grad_() for value in values], keys, 64, 64)
+        kept.append(sum(total))
+    assert kept[0] == kept[1]
