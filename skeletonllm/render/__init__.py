@@ -14,6 +14,7 @@ def build_renderer(config: "RenderConfig") -> "Renderer":
         from skeletonllm.render.draction import DrAction
 
         return DrAction(config)
-    from skeletonllm.render.fixed import Skeleton2D
+    from skeletonllm.render.fixed import JointTrajectoryMaps, Skeleton2D, Skeleton3DVelocity
 
-    return Skeleton2D(config)
+    fixed = {"skeleton_2d": Skeleton2D, "skeleton_3d_velocity": Skeleton3DVelocity, "jtm": JointTrajectoryMaps}
+    return fixed[config.renderer](config)

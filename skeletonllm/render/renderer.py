@@ -41,21 +41,30 @@ class Renderer(nn.Module):
     def forward(self, batch: RenderBatch) -> Float[Tensor, "batch frames 3 height width"]:
         """Frames in [0, 1] on black."""
         with torch.autocast(batch.joints.device.type, enabled=False):
-            cloud = self.cloud(batch)
-            return draw(cloud, batch, self.config)
+            return draw(self.cloud(batch), batch.center_m, batch.half_width_m, self.config)
 
 
 def draw(
-    cloud: GaussianCloud, batch: RenderBatch, config: RenderConfig
+    cloud: GaussianCloud,
+    center_m: Float[Tensor, "batch frames 3"],
+    half_width_m: Float[Tensor, "batch frames"],
+    config: RenderConfig,
 ) -> Float[Tensor, "batch frames 3 height width"]:
-    """Project and composite the Gaussians of every frame; all persons of a clip in one depth order."""
+    """Project and composite the Gaussians of every frame; all persons of a clip in one depth order.
+
+    Args:
+        cloud: Gaussians.
+        center_m: what the camera looks at.
+        half_width_m: how much it sees to each side.
+        config: size, camera, backend.
+    """
     seen = project(
         cloud.means,
         cloud.axes,
         cloud.scale_across,
         cloud.scale_along,
-        batch.center_m,
-        batch.half_width_m,
+        center_m,
+        half_width_m,
         config.size_px,
         config.camera,
     )

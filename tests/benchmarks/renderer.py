@@ -34,7 +34,7 @@ def whole_renderer(clips: list[Clip], runs: int) -> Iterator[Row]:
         gradient = torch.rand_like(frames[None])
 
         def splat(leaves=leaves, batch=batch, renderer=renderer, gradient=gradient) -> None:
-            draw(GaussianCloud(**leaves), batch, renderer.config).backward(gradient)
+            draw(GaussianCloud(**leaves), batch.center_m, batch.half_width_m, renderer.config).backward(gradient)
 
         def whole(renderer=renderer, prepared=prepared, gradient=gradient) -> None:
             renderer(renderer.collate([prepared])).backward(gradient)
