@@ -219,7 +219,10 @@ def mean_over_seeds(right: Bool[np.ndarray, "seeds clips"], seed: int = 0, num_s
 
 
 def compare_seeds(
-    one: Bool[np.ndarray, "seeds clips"], other: Bool[np.ndarray, "seeds clips"], seed: int = 0, num_samples: int = 4000
+    one: Bool[np.ndarray, "seeds clips"],
+    other: Bool[np.ndarray, "seeds2 clips2"],
+    seed: int = 0,
+    num_samples: int = 4000,
 ) -> SeedMean:
     """The accuracy of one system less that of another, paired by clip and by seed.
 
