@@ -15,7 +15,7 @@ from skeletonllm.skeleton.rotations import quaternions
 from skeletonllm.skeleton.topology import Topology
 
 # A bone shorter than this has no direction and does not turn. Metres on the canonical body.
-_SOFT_LENGTH_M = 2e-3
+_SOFT_LENGTH_M = 5e-3
 # A body whose sides cannot be told (edge-on in 2D, joints missing) is taken to face the camera, a head to look where the
 # chest does; metres. From `_SURE` times as far on the prior has no say at all, so a turned body has turned turns.
 _PRIOR_M = 0.02
