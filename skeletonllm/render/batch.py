@@ -97,11 +97,11 @@ def collate(
     samples = [_sample(clip, config, generator) for clip in prepared]
     turns = _turns(prepared, samples)
     rows = [_row(*parts, config) for parts in zip(prepared, samples, turns, strict=True)]
-    return RenderBatch(**{field.name: _padded([row[field.name] for row in rows]) for field in fields(RenderBatch)})
+    return RenderBatch(**{field.name: padded([row[field.name] for row in rows]) for field in fields(RenderBatch)})
 
 
-def _padded(arrays: Sequence[np.ndarray]) -> Tensor:
-    """Arrays side by side in one of the largest size, the rest 0."""
+def padded(arrays: Sequence[np.ndarray]) -> Tensor:
+    """Arrays of any sizes side by side in one of the largest size, the rest 0."""
     together = np.zeros((len(arrays), *np.max([array.shape for array in arrays], axis=0)), arrays[0].dtype)
     for row, array in enumerate(arrays):
         together[(row, *map(slice, array.shape))] = array
@@ -126,7 +126,7 @@ class _Sample:
 def _sample(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> _Sample:
     last = clip.positions.shape[1] - 1
     each = config.num_frames // config.num_views
-    frames = np.concatenate([_times(last, each, generator) for _ in range(config.num_views)])
+    frames = np.concatenate([pick_times(last, each, generator) for _ in range(config.num_views)])
     reach = max(_REACH_S * clip.fps, 1.0)
     before, after = np.maximum(frames - reach, 0), np.minimum(frames + reach, last)
     confidence = _at(clip.confidence, frames)
@@ -170,7 +170,7 @@ def _turns(clips: Sequence[PreparedClip], samples: Sequence[_Sample]) -> list[np
 def _row(clip: PreparedClip, sample: _Sample, turns: np.ndarray, config: RenderConfig) -> dict[str, np.ndarray]:
     """One row of the batch, by the names of its fields."""
     last = clip.positions.shape[1] - 1
-    layout = _layout(clip.topology, config.gaussians_per_bone, len(clip.positions))
+    layout = layout_of(clip.topology, config.gaussians_per_bone, len(clip.positions))
     return {
         "joints": _flat(sample.positions),
         "confidence": _flat(sample.confidence),
@@ -186,7 +186,7 @@ def _row(clip: PreparedClip, sample: _Sample, turns: np.ndarray, config: RenderC
     }
 
 
-def _times(last: int, wanted: int, generator: torch.Generator | None) -> np.ndarray:
+def pick_times(last: int, wanted: int, generator: torch.Generator | None) -> np.ndarray:
     """Frame numbers (not whole): one from each of `wanted` equal segments of the clip."""
     place = np.full(wanted, 0.5) if generator is None else torch.rand(wanted, generator=generator).numpy()
     return (np.arange(wanted) + place) / wanted * last
@@ -231,7 +231,7 @@ def _flat(values: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=256)
-def _layout(topology: Topology, per_bone: int, persons: int) -> dict[str, np.ndarray]:
+def layout_of(topology: Topology, per_bone: int, persons: int) -> dict[str, np.ndarray]:
     """The Gaussians of all persons: one on each joint, `per_bone` between the ends of each bone."""
     joints, bones = np.arange(topology.num_joints), np.arange(len(topology.bones))
     starts, ends = np.array(topology.bones, np.int64).reshape(-1, 2).T
