@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from skeletonllm.render.camera import fit_to_clip, side_view_yaw
-from skeletonllm.render.turns import file_turns
+from skeletonllm.render.turns import file_turns, unit_or_nothing
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.kinematics import canonicalise, point, quaternion_product, rotate_y
 from skeletonllm.skeleton.topology import Topology
@@ -56,9 +56,7 @@ def prepare(clip: Clip) -> PreparedClip:
     A single person faces the camera at the start. Persons who would hide each other are seen from the side. What has two
     dimensions gets a third one, small and the same for all formats.
     """
-    confidence = np.clip(np.nan_to_num(clip.confidence, nan=0, posinf=1, neginf=0), 0, 1)
-    clip = replace(clip, confidence=confidence)
-    body = canonicalise(replace(clip, positions=_in_reach(clip)))
+    body = canonicalise(_sound(clip))
     positions, rotations = body.positions, body.rotations
     if body.topology.dims == 2:
         positions = _lifted(body)
@@ -84,6 +82,14 @@ def prepare(clip: Clip) -> PreparedClip:
         center_m=center,
         half_width_m=half_width,
     )
+
+
+def _sound(clip: Clip) -> Clip:
+    """The clip with numbers that can be computed with; its own where they are so already."""
+    confidence = np.clip(np.nan_to_num(clip.confidence, nan=0, posinf=1, neginf=0), 0, 1)
+    rotations = None if clip.rotations is None else unit_or_nothing(clip.rotations)
+    sound = replace(clip, confidence=confidence, rotations=rotations)
+    return replace(sound, positions=_in_reach(sound))
 
 
 def _in_reach(clip: Clip) -> Float32[np.ndarray, "persons frames joints 3"]:

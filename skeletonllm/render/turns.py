@@ -66,14 +66,20 @@ def file_turns(
     turns, and its rest pose is the one that agrees best with the turns that are seen in the places.
     """
     seen = joint_turns(positions, confidence, topology)
-    length = np.linalg.norm(rotations.astype(np.float64), axis=-1, keepdims=True)
-    valid = np.isfinite(length) & (length > 0.5)
-    unit = (np.where(valid, rotations, 0) / np.where(valid, length, 1)).astype(np.float32)
+    unit = unit_or_nothing(rotations)
+    valid = unit.any(-1, keepdims=True)
     rest = quaternion_product(unit * np.array([1, -1, -1, -1], np.float32), seen) * valid
     # The mean rotation is the first eigenvector of the sum of q q^T (Markley et al., 2007): q and -q count as one.
     spread = np.einsum("ptji,ptjk->jik", rest, rest)
     mean = np.linalg.eigh(spread)[1][..., -1]
     return np.where(valid, quaternion_product(unit, mean[None, None]), seen).astype(np.float32)
+
+
+def unit_or_nothing(rotations: Float32[np.ndarray, "*batch 4"]) -> Float32[np.ndarray, "*batch 4"]:
+    """Quaternions of length 1; 0 for those that are none: too short, or not finite."""
+    length = np.linalg.norm(rotations.astype(np.float64), axis=-1, keepdims=True)
+    valid = np.isfinite(length) & (length > 0.5)
+    return (np.where(valid, rotations, 0) / np.where(valid, length, 1)).astype(np.float32)
 
 
 @dataclass(frozen=True)
