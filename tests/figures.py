@@ -5,6 +5,7 @@ and a kick, a wave and a push by every renderer.
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,17 +66,25 @@ def main() -> None:
 
 def formats(data: Path, renderer: Renderer) -> list[Row]:
     """One row for each format and topology below a folder."""
-    rows = {}
+    rows: dict[tuple[str, str, str], Clip] = {}
     for folder in sorted(path for path in data.iterdir() if path.is_dir() and find_recordings(path)):
         try:
             clips, _ = pick(folder, per_folder=6, declared=_RATES)
         except SkeletonLLMError as error:
             print(f"left out: {error}")
             continue
-        for clip in clips:
-            key = (folder.name, clip.source.format, clip.topology.name)
-            rows.setdefault(key, _row_of(folder.name, clip, renderer))
-    return list(rows.values())
+        # Of each format and topology the clip in which somebody is seen for the longest share of the time.
+        for clip in sorted(clips, key=lambda clip: -float((clip.confidence > 0).any((0, 2)).mean())):
+            rows.setdefault((folder.name, clip.source.format, clip.topology.name), clip)
+    labels = _manifest_labels(data)
+    return [_row_of(folder, clip, labels, renderer) for (folder, _, _), clip in rows.items()]
+
+
+def _manifest_labels(data: Path) -> dict[tuple[str, str], str]:
+    """What the folder's own list says of recordings whose formats have no labels, by data set and file name."""
+    manifest = data / "MANIFEST.json"
+    entries = json.loads(manifest.read_text()) if manifest.is_file() else []
+    return {(entry["dataset"], Path(entry["file"]).stem): entry["label"] for entry in entries if entry.get("label")}
 
 
 def thinning(renderer: Renderer) -> list[Row]:
@@ -120,8 +129,9 @@ def save(rows: Sequence[Row], path: Path) -> None:
     print(f"{path}: {len(rows)} rows")
 
 
-def _row_of(folder: str, clip: Clip, renderer: Renderer) -> Row:
-    said = clip.action or (clip.captions[0] if clip.captions else "no label")
+def _row_of(folder: str, clip: Clip, labels: dict[tuple[str, str], str], renderer: Renderer) -> Row:
+    known = labels.get((folder, Path(clip.source.file).stem), "")
+    said = clip.action or (clip.captions[0] if clip.captions else known or "no label")
     persons = "" if clip.num_persons == 1 else f", {clip.num_persons} persons"
     lines = (
         f"{clip.source.format} in {folder}",
