@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from skeletonllm.cli import convert, data, learn, look, machine
+from skeletonllm.cli import compare, convert, data, learn, look, machine
 from skeletonllm.cli.ingest import ingest
 from skeletonllm.errors import SkeletonLLMError
 
@@ -22,6 +22,7 @@ _VERBS = {
     "chains": learn.chains,
     "train": learn.train,
     "evaluate": learn.evaluate,
+    "compare": compare.compare,
     "env": machine.env,
 }
 

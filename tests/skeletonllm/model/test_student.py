@@ -9,6 +9,7 @@ from skeletonllm.errors import CheckpointError
 from skeletonllm.model.config import AdapterConfig, BackboneConfig
 from skeletonllm.model.student import PARTS, SkeletonLLM
 from skeletonllm.recipes import quickstart
+from skeletonllm.render.legibility import illegibility
 from tests.makers import make_clip
 from tests.students import ACTIONS, SMALL, tiny_student
 
@@ -155,3 +156,10 @@ def test_weights_of_another_model_are_refused(tmp_path):
     (tmp_path / "two" / "projector.safetensors").replace(tmp_path / "one" / "projector.safetensors")
     with pytest.raises(CheckpointError, match="has shape"):
         SkeletonLLM.from_pretrained(tmp_path / "one")
+
+
+def test_the_penalty_on_illegible_frames_is_added_only_where_it_has_a_weight():
+    plain, with_weight = (tiny_student(render=replace(SMALL, legibility=weight)) for weight in (0.0, 0.5))
+    batch = plain.renderer.collate(CLIPS)
+    loss, more = (student.loss(batch, PROMPTS, ["wave"] * 3).detach() for student in (plain, with_weight))
+    torch.testing.assert_close(more - loss, 0.5 * illegibility(plain.renderer(batch)).detach())
