@@ -17,10 +17,12 @@ from skeletonllm.errors import SkeletonLLMError
 from skeletonllm.render import build_renderer
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.render.picture import to_bytes
+from skeletonllm.render.prepare import prepare
 from skeletonllm.render.renderer import Renderer
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.convert import convert
 from skeletonllm.skeleton.formats import Declared, find_recordings
+from skeletonllm.skeleton.kinematics import rotate_y
 from skeletonllm.skeleton.performers import perform
 from skeletonllm.skeleton.topologies import TOPOLOGIES
 from skeletonllm.survey.sheet import pick
@@ -31,6 +33,7 @@ _FRAMES = 8
 _FRAME_PX = 176
 _LABEL_PX = 330
 _PAPER, _INK, _SOFT, _LINE = (255, 255, 255), (27, 31, 36), (100, 109, 118), (70, 70, 76)
+_ASIDES = {"jtm": ("paths: front, side, above",), "paper": ("mirrored, as a Kinect sees",)}
 # What some formats leave to the user.
 _RATES = Declared(fps=30.0)
 
@@ -99,7 +102,21 @@ def thinning(renderer: Renderer) -> list[Row]:
 def side_by_side(action: str, renderers: dict[str, Renderer]) -> list[Row]:
     """One movement by every renderer."""
     clip = replace(perform(action, 0, 0, 0), rotations=None)
-    return [Row(action, (f"by {name}",), draw(clip, renderer)) for name, renderer in renderers.items()]
+    return [
+        Row(
+            action,
+            (f"by {name}", *_ASIDES.get(name, ())),
+            draw(_before_a_sensor(clip) if name == "paper" else clip, renderer),
+        )
+        for name, renderer in renderers.items()
+    ]
+
+
+def _before_a_sensor(clip: Clip) -> Clip:
+    """NTU's joints, 3 m from a Kinect: what the paper's renderer needs."""
+    body, _ = convert(clip, TOPOLOGIES["kinect_v2_25"])
+    positions = rotate_y(prepare(body).positions, np.pi) + np.array((0, 0, 3), np.float32)
+    return replace(body, positions=positions.astype(np.float32))
 
 
 def draw(clip: Clip, renderer: Renderer) -> torch.Tensor:

@@ -37,9 +37,10 @@ def joint_turns(
 
     Trunk and head: Gram-Schmidt, up first, the sides weighted by confidence. Limbs: the turn of the joint before, then the
     least turn that brings the bone to its direction. So a straight limb has no twist of its own, and nothing is singular:
-    at an exact fold the hinge decides.
+    at an exact fold the hinge decides. A joint that is seen in none of the frames is passed over.
     """
     plan = _plan(topology)
+    positions = _with_stand_ins(positions, confidence, topology)
     turns = np.zeros((*positions.shape[:3], 4), np.float32)
     torso, head = _trunk_turns(positions, confidence, topology)
     turns[:, :, plan.trunk] = torso[:, :, None]
@@ -143,6 +144,18 @@ def _rest_bone(part: str, side: str) -> tuple[tuple[float, float, float], tuple[
     if part in ("foot", "face"):
         return (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)
     return (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
+
+
+def _with_stand_ins(positions: np.ndarray, confidence: np.ndarray, topology: Topology) -> np.ndarray:
+    """The places, where a joint that is never seen stands where the joint before it does: its bone has no direction."""
+    known = np.any(confidence > 0, axis=1)
+    if known.all():
+        return positions
+    positions = positions.copy()
+    for joint in topology.order[1:]:
+        unknown = ~known[:, joint]
+        positions[unknown, :, joint] = positions[unknown, :, topology.parents[joint]]
+    return positions
 
 
 def _trunk_turns(positions: np.ndarray, confidence: np.ndarray, topology: Topology) -> tuple[np.ndarray, np.ndarray]:
