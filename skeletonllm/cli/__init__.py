@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from skeletonllm.cli import compare, convert, data, learn, look, machine
+from skeletonllm.cli import compare, convert, data, draw, learn, look, machine
 from skeletonllm.cli.ingest import ingest
 from skeletonllm.errors import SkeletonLLMError
 
@@ -16,7 +16,7 @@ _VERBS = {
     "ingest": ingest,
     "inspect": look.inspect,
     "validate": look.validate,
-    "render": data.render,
+    "render": draw.render,
     "convert": convert.convert,
     "mine": learn.mine,
     "chains": learn.chains,

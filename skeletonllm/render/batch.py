@@ -5,18 +5,19 @@ Everything that depends on a topology becomes an index here, so that what is lea
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from skeletonllm.render.cameras import place_cameras, turned, turned_rotations
+from skeletonllm.render.cameras import place_cameras, rotations_y, turned, turned_rotations
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.render.prepare import PreparedClip, prepare
 from skeletonllm.render.turns import joint_turns
 from skeletonllm.skeleton.clip import Clip
+from skeletonllm.skeleton.kinematics import joints_of
 from skeletonllm.skeleton.topology import BODY_PARTS, SIDES, Topology
 
 # Motion is measured over this time to each side, so that a sensor's jitter from frame to frame does not look like it.
@@ -123,31 +124,95 @@ class _Sample:
     half_width_m: np.ndarray
 
 
-def _sample(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> _Sample:
+@dataclass(frozen=True)
+class _Times:
+    """When a clip is looked at: frame numbers (not whole), a little before and after them, and which camera looks."""
+
+    frames: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    view: np.ndarray
+    last: int
+
+    @property
+    def phase(self) -> np.ndarray:
+        return self.frames / max(1, self.last)
+
+
+def _pick(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> _Times:
     last = clip.positions.shape[1] - 1
     each = config.num_frames // config.num_views
     frames = np.concatenate([pick_times(last, each, generator) for _ in range(config.num_views)])
     reach = max(_REACH_S * clip.fps, 1.0)
-    before, after = np.maximum(frames - reach, 0), np.minimum(frames + reach, last)
-    confidence = _at(clip.confidence, frames)
-    here = _at(clip.positions, frames)
-    past, future = _at(clip.positions, before), _at(clip.positions, after)
-    seen = (_at(clip.confidence, before) > 0) & (confidence > 0) & (_at(clip.confidence, after) > 0)
-    velocities, accelerations = _motion(past, here, future, frames - before, after - frames, clip.fps)
     view = np.repeat(np.arange(config.num_views), each)
-    views = place_cameras(clip, config, view, frames / max(1, last), generator)
-    turns = None if clip.turns is None else _unit(_at(_one_sign(clip.turns), frames))
+    return _Times(frames, np.maximum(frames - reach, 0), np.minimum(frames + reach, last), view, last)
+
+
+def _sample(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> _Sample:
+    times = _pick(clip, config, generator)
+    here, velocities, accelerations = _moving(clip.positions, times, clip.fps)
+    seen = _is_seen(clip, times)
+    velocities = np.where(seen, np.clip(velocities, -_MAX_SPEED, _MAX_SPEED), 0)
+    accelerations = np.where(seen, np.clip(accelerations, -_MAX_ACCELERATION, _MAX_ACCELERATION), 0)
+    views = place_cameras(clip, config, times.view, times.phase, generator)
+    turns = None if clip.turns is None else _unit(_at(_one_sign(clip.turns), times.frames))
     return _Sample(
-        frames,
+        times.frames,
         turned(here, views.yaws),
-        confidence,
-        turned(np.where(seen[..., None], velocities, 0), views.yaws),
-        turned(np.where(seen[..., None], accelerations, 0), views.yaws),
-        turned(_at(clip.roots, frames)[:, :, None], views.yaws)[:, :, 0],
+        _at(clip.confidence, times.frames),
+        turned(velocities, views.yaws),
+        turned(accelerations, views.yaws),
+        turned(_at(clip.roots, times.frames)[:, :, None], views.yaws)[:, :, 0],
         None if turns is None else turned_rotations(turns, views.yaws),
         views.center_m,
         views.half_width_m,
     )
+
+
+def batch_of_places(
+    clip: PreparedClip, config: RenderConfig, positions: Float[Tensor, "persons frames joints 3"]
+) -> RenderBatch:
+    """The batch of one clip, without jitter, as a function of its joints' places that torch can differentiate.
+
+    Places reach the picture as places, velocities, accelerations and the pelvis. What was not seen is held, the cameras
+    are kept, and so are the joints' turns, on which only learned offsets hang.
+
+    Args:
+        clip: the clip.
+        config: frames and cameras.
+        positions: in the place of the clip's own.
+    """
+    batch, times = collate([clip], config), _pick(clip, config, None)
+    # Sampling and differences are linear in time: how each frame weighs is what comes out of the unit vectors.
+    units = np.eye(times.last + 1, dtype=np.float32)[None, :, :, None]
+    weights = [positions.new_tensor(part[0, :, :, 0]) for part in _moving(units, times, clip.fps)]
+    here, velocities, accelerations = (torch.einsum("ft,ptjc->pfjc", weight, positions) for weight in weights)
+    seen = torch.from_numpy(_is_seen(clip, times))
+    velocities = torch.where(seen, velocities.clamp(-_MAX_SPEED, _MAX_SPEED), 0)
+    accelerations = torch.where(seen, accelerations.clamp(-_MAX_ACCELERATION, _MAX_ACCELERATION), 0)
+    pelvis = list(joints_of(clip.topology, "pelvis")) or list(range(clip.topology.num_joints))
+    turn = positions.new_tensor(rotations_y(place_cameras(clip, config, times.view, times.phase, None).yaws))
+    moved = {
+        "joints": here,
+        "velocities": velocities,
+        "accelerations": accelerations,
+        "roots": here[:, :, pelvis].mean(2, keepdim=True),
+    }
+    flat = {name: (value @ turn.mT).transpose(0, 1).flatten(1, 2)[None] for name, value in moved.items()}
+    return replace(batch, **flat)
+
+
+def _moving(positions: np.ndarray, times: _Times, fps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places, velocities (m/s) and accelerations (m/s²) at the picked times."""
+    here = _at(positions, times.frames)
+    past, future = _at(positions, times.before), _at(positions, times.after)
+    return here, *_motion(past, here, future, times.frames - times.before, times.after - times.frames, fps)
+
+
+def _is_seen(clip: PreparedClip, times: _Times) -> np.ndarray:
+    """Whether a joint is seen before, at and after each picked time, `[persons, frames, joints, 1]`."""
+    seen = [_at(clip.confidence, when) > 0 for when in (times.before, times.frames, times.after)]
+    return np.all(seen, axis=0)[..., None]
 
 
 def _turns(clips: Sequence[PreparedClip], samples: Sequence[_Sample]) -> list[np.ndarray]:
@@ -210,7 +275,7 @@ def _motion(
     velocities = (future - past) / np.maximum(back_s + ahead_s, least)
     change = (future - here) / np.maximum(ahead_s, least) - (here - past) / np.maximum(back_s, least)
     accelerations = np.where((back_s > 1e-3) & (ahead_s > 1e-3), 2 * change / np.maximum(back_s + ahead_s, least), 0)
-    return np.clip(velocities, -_MAX_SPEED, _MAX_SPEED), np.clip(accelerations, -_MAX_ACCELERATION, _MAX_ACCELERATION)
+    return velocities, accelerations
 
 
 def _one_sign(turns: np.ndarray) -> np.ndarray:

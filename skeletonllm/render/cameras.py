@@ -91,10 +91,14 @@ def turned(
     """Points turned about +y, each frame by its own angle (radians; +z goes to +x)."""
     if not yaws.any():
         return points
+    return points @ rotations_y(yaws).transpose(0, 2, 1)
+
+
+def rotations_y(yaws: Float[np.ndarray, " frames"]) -> Float32[np.ndarray, "frames 3 3"]:
+    """Turns about +y as matrices."""
     cos, sin = np.cos(yaws).astype(np.float32), np.sin(yaws).astype(np.float32)
     none, one = np.zeros_like(cos), np.ones_like(cos)
-    turns = np.stack((cos, none, sin, none, one, none, -sin, none, cos), -1).reshape(-1, 3, 3)
-    return points @ turns.transpose(0, 2, 1)
+    return np.stack((cos, none, sin, none, one, none, -sin, none, cos), -1).reshape(-1, 3, 3)
 
 
 def turned_rotations(
