@@ -57,9 +57,9 @@ def prepare(clip: Clip) -> PreparedClip:
     dimensions gets a third one, small and the same for all formats.
     """
     body = canonicalise(_sound(clip))
-    positions, rotations = body.positions, body.rotations
     if body.topology.dims == 2:
-        positions = _lifted(body)
+        body = replace(body, positions=_lifted(body))
+    positions, rotations = body.positions, body.rotations
     roots = point(body, "pelvis")
     roots = positions.mean(2) if roots is None else roots
     yaw = side_view_yaw(roots, body.confidence.max(-1)) if body.topology.dims == 3 else 0.0

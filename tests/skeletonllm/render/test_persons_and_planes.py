@@ -107,9 +107,12 @@ def test_flat_persons_stand_one_behind_the_other_the_larger_in_front_whatever_th
     clip = make_clip(topology="coco_17", num_persons=2)
     for order in ((0, 1), (1, 0)):
         sizes = np.array((1.0, 0.6), np.float32)[list(order), None, None, None]
-        depth = prepare(replace(clip, positions=clip.positions[:1] * sizes)).positions[..., 2]
-        near, far = depth[order.index(0)], depth[order.index(1)]
+        prepared = prepare(replace(clip, positions=clip.positions[:1] * sizes))
+        near, far = (prepared.positions[order.index(size), ..., 2] for size in (0, 1))
         assert near.min() > far.max()
+        # A hand before the body is so for both: places are told from each one's own pelvis.
+        apart = prepared.positions[..., 2] - prepared.roots[..., None, 2]
+        np.testing.assert_allclose(apart[0], apart[1], atol=1e-6)
 
 
 @pytest.mark.parametrize("factor", [0.01, 1.0, 250.0])
