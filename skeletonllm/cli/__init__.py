@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from skeletonllm.cli import compare, convert, data, draw, learn, look, machine
+from skeletonllm.cli import compare, convert, data, draw, explain, learn, look, machine
 from skeletonllm.cli.ingest import ingest
 from skeletonllm.errors import SkeletonLLMError
 
@@ -23,6 +23,7 @@ _VERBS = {
     "train": learn.train,
     "evaluate": learn.evaluate,
     "compare": compare.compare,
+    "explain": explain.explain,
     "env": machine.env,
 }
 
