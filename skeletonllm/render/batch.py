@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from skeletonllm.errors import DataError
 from skeletonllm.render.cameras import place_cameras, rotations_y, turned, turned_rotations
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.render.prepare import PreparedClip, prepare
@@ -93,7 +94,12 @@ def collate(
         config: frames, Gaussians per bone, cameras.
         generator: given in training: times and the cameras' jitter are drawn from it. None: frames from the middle of equal
             segments.
+
+    Raises:
+        DataError: there is no clip.
     """
+    if not clips:
+        raise DataError("collate: no clip to draw; give at least one")
     prepared = [clip if isinstance(clip, PreparedClip) else prepare(clip) for clip in clips]
     samples = [_sample(clip, config, generator) for clip in prepared]
     turns = _turns(prepared, samples)
@@ -298,8 +304,9 @@ def _flat(values: np.ndarray) -> np.ndarray:
 @functools.lru_cache(maxsize=256)
 def layout_of(topology: Topology, per_bone: int, persons: int) -> dict[str, np.ndarray]:
     """The Gaussians of all persons: one on each joint, `per_bone` between the ends of each bone."""
-    joints, bones = np.arange(topology.num_joints), np.arange(len(topology.bones))
-    starts, ends = np.array(topology.bones, np.int64).reshape(-1, 2).T
+    drawn = [*topology.bones, *_braces(topology)]
+    joints, bones = np.arange(topology.num_joints), np.arange(len(drawn))
+    starts, ends = np.array(drawn, np.int64).reshape(-1, 2).T
     places = (np.arange(1, per_bone + 1) / (per_bone + 1)).astype(np.float32)
     parent = np.concatenate([joints, np.repeat(starts, per_bone)])
     child = np.concatenate([joints, np.repeat(ends, per_bone)])
@@ -330,3 +337,13 @@ def layout_of(topology: Topology, per_bone: int, persons: int) -> dict[str, np.n
         "between": np.tile(between, (persons, 1)) + person[:, None] * len(asked),
         "share": np.tile(share, persons),
     }
+
+
+def _braces(topology: Topology) -> list[tuple[int, int]]:
+    """Across the shoulders and the hips of a body without a trunk between them (COCO), so that it does not fall apart."""
+    braces = []
+    for part, middles in (("shoulder", ("neck", "chest", "spine")), ("hip", ("pelvis",))):
+        left, right = topology.find(part, "left"), topology.find(part, "right")
+        if left is not None and right is not None and not set(middles) & set(topology.parts):
+            braces.append((left, right))
+    return braces

@@ -20,6 +20,8 @@ _NEAR_M = 0.05
 # Which places of all joints, sorted, bound the picture: the outermost ones, and those of its middle.
 _SHARES = (0.005, 0.05, 0.95, 0.995)
 _OUTER_REACH = 0.6
+# Joints less sure than this share of the surest one are guesses of a pose estimator: they do not move the camera.
+_SURE = 0.1
 # Closer than this persons cannot be put side by side.
 _BESIDE_M = 0.1
 
@@ -66,7 +68,7 @@ def fit_to_clip(
     All but the outermost 0.5 % of the seen joints on each side, with a margin; but not farther out of the box of the middle
     90 % than 0.6 of its size: a joint that jumps, or stands far off all the time, must not make everybody small.
     """
-    seen = positions[confidence > 0]
+    seen = positions[(confidence > 0) & (confidence >= _SURE * confidence.max(initial=0))]
     if not len(seen):
         return np.zeros(3, np.float32), np.float32(_SMALLEST_HALF_WIDTH_M)
     seen = np.sort(seen, axis=0)

@@ -22,6 +22,8 @@ _FAST_M_PER_S = 3.0
 # Trajectories are drawn through so many places.
 _SAMPLES = 48
 _LEAST_LENGTH_M = 1e-4
+# Keeps slopes finite where nothing moves.
+_TINY = 1e-8
 
 
 class Skeleton2D(Renderer):
@@ -46,9 +48,9 @@ class Skeleton3DVelocity(Renderer):
     def cloud(self, batch: RenderBatch) -> GaussianCloud:
         """The Gaussians of every frame."""
         limbs = skin(batch)
-        speed = limbs.velocities.norm(dim=-1)
+        speed = (limbs.velocities.square().sum(-1) + _TINY**2).sqrt()
         near = torch.sigmoid(4 * limbs.depth)[..., None]
-        colors = (0.2 + 0.8 * rainbow((speed / _FAST_M_PER_S).clamp(0, 1).sqrt())) * (0.4 + 0.6 * near)
+        colors = (0.2 + 0.8 * rainbow(((speed / _FAST_M_PER_S).clamp(0, 1) + _TINY).sqrt())) * (0.4 + 0.6 * near)
         thickness = torch.full_like(limbs.confidence, 0.8 * self.config.thickness_m)
         return on_limbs(limbs, thickness, torch.full_like(thickness, 0.95), colors, self.config.gaussians_per_bone)
 
@@ -71,10 +73,10 @@ class JointTrajectoryMaps(Renderer):
         """A Gaussian for each step of each path; those after the frame have opacity 0."""
         start, end = batch.joints[:, :-1], batch.joints[:, 1:]
         way = end - start
-        length = way.norm(dim=-1)
+        length = (way.square().sum(-1) + _TINY**2).sqrt()
         speed = length / (batch.times_s[:, 1:] - batch.times_s[:, :-1]).clamp_min(1e-6)[..., None]
         # Relative to the fastest step of the clip.
-        pace = (speed / speed.amax((1, 2), keepdim=True).clamp_min(1e-6)).sqrt()
+        pace = (speed / speed.amax((1, 2), keepdim=True).clamp_min(1e-6) + _TINY).sqrt()
         colors = self._colors(batch, pace)
         seen = batch.confidence[:, :-1] * batch.confidence[:, 1:] * (length > _LEAST_LENGTH_M)
         axes = way / length.clamp_min(_LEAST_LENGTH_M)[..., None]

@@ -33,6 +33,7 @@ _LARGEST_OFFSET_M = 0.03
 _ARMS = {"left": (1.0, 0.65, 0.1), "center": (0.35, 0.95, 0.4), "right": (0.1, 0.75, 1.0)}
 _LEGS = {"left": (1.0, 0.25, 0.55), "center": (0.35, 0.95, 0.4), "right": (0.55, 0.45, 1.0)}
 _LEG_PARTS = ("hip", "knee", "ankle", "foot")
+_HEAD = ("neck", "head", "face")
 _ENDS = ("wrist", "hand", "ankle", "foot", "head", "face")
 # Shares of the usual thickness of a limb, natural logarithm.
 _WIDTHS = {"head": 0.5, "pelvis": 0.2, "spine": 0.2, "chest": 0.2}
@@ -70,7 +71,7 @@ class Modulator(nn.Module):
         self.widths = nn.Parameter(torch.tensor([math.atanh(_WIDTHS.get(part, 0.0)) for part in BODY_PARTS]))
         self.offsets = nn.Parameter(torch.zeros(len(BODY_PARTS), 3))
         # What colours of the second and later persons have more than those of the first: paler.
-        self.others = nn.Parameter(torch.tensor([0.7, 0.7, 0.7]))
+        self.others = nn.Parameter(torch.tensor([1.6, 1.6, 1.6]))
         self.depth_mix = nn.Parameter(torch.tensor([-1.2]))
         if config.modulator:
             self.codes = nn.Parameter(torch.randn(len(BODY_PARTS), _CODE) * 0.5)
@@ -86,9 +87,9 @@ class Modulator(nn.Module):
             nn.init.zeros_(self.network.last.bias)
 
     def rest_offsets(self, batch: RenderBatch) -> Float[Tensor, "batch gaussians 3"]:
-        """Where each Gaussian hangs beside its bone in the rest pose, metres; right-hand parts mirror left-hand ones."""
+        """Where each Gaussian hangs beside its bone in the rest pose, metres; the right side mirrors the left one."""
         offsets = _LARGEST_OFFSET_M * torch.tanh(_blend(self.offsets, batch))
-        sign = torch.where(batch.side == SIDES.index("right"), -1.0, 1.0)
+        sign = 1.0 - batch.side.to(offsets.dtype)  # left 1, centre 0, right -1
         return torch.cat((offsets[..., :1] * sign[..., None], offsets[..., 1:]), -1)
 
     def forward(self, batch: RenderBatch, limbs: Limbs) -> Appearance:
@@ -219,6 +220,6 @@ def _first_colors() -> Float[Tensor, "sides parts 3"]:
     rows = []
     for side in SIDES:
         for part in BODY_PARTS:
-            hue = torch.tensor((_LEGS if part in _LEG_PARTS else _ARMS)[side])
+            hue = torch.tensor((_LEGS if part in _LEG_PARTS else _ARMS)["center" if part in _HEAD else side])
             rows.append(hue if part in _ENDS else 0.9 * hue)
     return torch.logit(torch.stack(rows).clamp(0.05, 0.95)).view(len(SIDES), len(BODY_PARTS), 3)

@@ -30,7 +30,7 @@ def test_clips_of_other_topologies_persons_and_lengths_share_a_batch_and_do_not_
     together = collate(clips, CONFIG)
     assert together.joints.shape == (3, 6, 50, 3)
     assert together.parent.shape == (3, 2 * (25 + 3 * 24))
-    assert together.present.sum(1).tolist() == [2 * (25 + 72), 17 + 48, 22 + 63]
+    assert together.present.sum(1).tolist() == [2 * (25 + 72), 17 + 54, 22 + 63]
     alone = collate(clips[1:2], CONFIG)
     gaussians, joints = alone.parent.shape[1], alone.joints.shape[2]
     torch.testing.assert_close(together.along[1, :gaussians], alone.along[0])
