@@ -55,7 +55,7 @@ def quickstart() -> Recipe:
     student = StudentConfig(
         backbone=BackboneConfig(name="tiny"),
         adapter=AdapterConfig(kind="full"),
-        render=RenderConfig(size_px=64, num_frames=8, gaussians_per_bone=4),
+        render=RenderConfig(size_px=64, num_frames=8, gaussians_per_bone=4, backend="auto"),
     )
     rates = LearningRates(renderer=2e-3, projector=1e-3, language_adapter=1e-3)
     everything = ("renderer", "projector", "language_adapter")

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from skeletonllm.cli.learn import print_rich, quiet
+from skeletonllm.cli.learn import quiet
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 _WORKDIR = Path("skeletonllm-work")
+_WIDTH = 100
 
 
 def compare(
@@ -40,6 +41,8 @@ def compare(
     quiet()
     import json
 
+    from rich.console import Console
+
     from flows.compare_renderers import compare_renderers
 
     path = compare_renderers(
@@ -52,7 +55,9 @@ def compare(
         seeds=list(seeds),
         epochs=epochs,
     )
-    print_rich(_table(json.loads(Path(path).read_text())))
+    console = Console()
+    console.width = max(console.width, _WIDTH)  # cut columns tell nobody anything
+    console.print(_table(json.loads(Path(path).read_text())))
     print(path)
 
 
@@ -66,21 +71,21 @@ def _table(plain: dict[str, Any]) -> "Table":
         title_justify="left",
     )
     first = results[0]["name"]
-    for name in ("renderer", "accuracy", "interval", "each seed", f"less {first}", "interval", "2.25 m/s show"):
-        table.add_column(name, justify="left" if name == "renderer" else "right")
+    for name in ("renderer", "accuracy, %", "each seed", f"less {first}", "2.25 m/s show"):
+        table.add_column(name, justify="left" if name == "renderer" else "right", no_wrap=True)
     for row in results:
         against = row["against"]
         table.add_row(
             row["name"],
-            f"{100 * row['mean']['mean']:.1f} %",
-            _interval(row["mean"]),
+            _mean(row["mean"]),
             " ".join(f"{100 * value:.1f}" for value in row["mean"]["each"]),
-            "" if against is None else f"{100 * against['mean']:+.1f}",
-            "" if against is None else _interval(against, "+.1f"),
+            "" if against is None else _mean(against, "+.1f"),
             f"{row['speed_color']:.4f}",
         )
     return table
 
 
-def _interval(mean: dict[str, Any], form: str = ".1f") -> str:
-    return f"{100 * mean['low']:{form}} to {100 * mean['high']:{form}}"
+def _mean(mean: dict[str, Any], form: str = ".1f") -> str:
+    """The mean, and its interval."""
+    value, low, high = (f"{100 * mean[name]:{form}}" for name in ("mean", "low", "high"))
+    return f"{value} ({low} to {high})"

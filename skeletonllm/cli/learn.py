@@ -46,7 +46,7 @@ def quickstart(
         cross_format=None if cross_format is None else list(cross_format),
         seed=seed,
     )
-    print_rich(summary_table_of(Path(report)))
+    _print(summary_table_of(Path(report)))
 
 
 def mine(workdir: Path = _WORKDIR, recipe: str | None = None, hold_out: str | None = None) -> None:
@@ -151,7 +151,7 @@ def evaluate(workdir: Path = _WORKDIR, recipe: str | None = None, hold_out: str 
     from flows.evaluate import evaluate as flow
     from skeletonllm.evaluate.report import summary_table_of
 
-    print_rich(summary_table_of(Path(flow(workdir=str(workdir), recipe=recipe, hold_out=hold_out))))
+    _print(summary_table_of(Path(flow(workdir=str(workdir), recipe=recipe, hold_out=hold_out))))
 
 
 def quiet() -> None:
@@ -173,8 +173,7 @@ def quiet() -> None:
     set_up_logging()
 
 
-def print_rich(renderable: Any) -> None:
-    """On the terminal, as wide as it is."""
+def _print(renderable: Any) -> None:
     from rich.console import Console
 
     Console().print(renderable)
