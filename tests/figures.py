@@ -1,4 +1,4 @@
-"""Pictures for people, drawn by the renderers as they are before training: `python -m tests.figures --data FOLDER --out FOLDER`.
+"""Pictures for people, drawn by the renderers before training: `python -m tests.figures --data FOLDER --out FOLDER`.
 
 Writes a contact sheet with one row per format of real recordings (where there are any), a body with fewer and fewer joints,
 and a kick, a wave and a push by every renderer.
