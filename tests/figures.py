@@ -1,4 +1,4 @@
-"""Pictures for people, drawn by the renderers as they are before training: `python -m tests.figures --out FOLDER`.
+"""Pictures for people, drawn by the renderers before training: `python -m tests.figures --data FOLDER --out FOLDER`.
 
 Writes a contact sheet with one row per format of real recordings (where there are any), a body with fewer and fewer joints,
 and a kick, a wave and a push by every renderer.
@@ -50,7 +50,7 @@ class Row:
 def main() -> None:
     """Draw everything."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the pictures")
+    parser.add_argument("--out", type=Path, default=Path("figures"), help="folder for the pictures")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with a folder per data set")
     parser.add_argument("--paper-weights", default="", help="safetensors of the paper's renderer, to draw it too")
     parser.add_argument("--backend", default="cpu")
