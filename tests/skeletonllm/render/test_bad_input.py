@@ -141,7 +141,7 @@ def test_bad_numbers_give_a_finite_picture_and_finite_gradients(who, what, backe
     [
         "skeleton_2d",
         "skeleton_3d_velocity",
-        pytest.param("jtm", marks=pytest.mark.xfail(reason="the slope of a root of speed is infinite at rest")),
+        "jtm",
     ],
 )
 def test_fixed_renderers_bear_bad_numbers_too(name) -> None:
