@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -119,8 +120,9 @@ def test_every_step_and_checkpoint_says_how_much_the_renderer_shows_of_motion(fi
     assert json.loads(meta.read_text())["metrics"]["renderer/speed_color"] == 0
 
 
-def test_renderers_can_be_compared_and_a_second_run_trains_nothing(finished, environment):
-    workdir, _ = finished
+def test_renderers_can_be_compared_and_a_second_run_trains_nothing(finished, environment, tmp_path):
+    # In a copy: what the undisturbed run left is compared with others.
+    workdir = Path(shutil.copytree(finished[0], tmp_path / "work"))
     options = ("--renderers", "learned", "jtm", "--seeds", "0", "--epochs", "0.1", "--workdir", str(workdir))
     outputs = [
         subprocess.run(
