@@ -1,4 +1,6 @@
 import base64
+import hashlib
+import io
 import json
 import re
 from dataclasses import replace
@@ -7,7 +9,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from skeletonllm.errors import DataError
+from skeletonllm.render import build_renderer
+from skeletonllm.render.config import RenderConfig
+from skeletonllm.render.picture import to_bytes
 from skeletonllm.render.player import Scene, player_html, write_player
 from skeletonllm.skeleton.clip import Clip
 from tests.makers import make_clip, random_topology
@@ -50,10 +57,12 @@ def test_a_joint_that_jumps_far_away_does_not_cost_the_others_their_precision() 
     assert plain["reach"] < 10
 
 
-def test_frames_and_times_are_those_that_were_given(tmp_path) -> None:
+def test_frames_are_those_that_were_given_to_the_pixel_and_so_are_their_times() -> None:
     (plain,) = data_of(player_html([scene(make_clip())]))
     assert plain["times"] == [0.0, 0.1, 0.2]
-    assert [base64.b64decode(image)[:4] for image in plain["images"]] == [b"\x89PNG"] * 3
+    pictures = [Image.open(io.BytesIO(base64.b64decode(image))) for image in plain["images"]]
+    assert [picture.format for picture in pictures] == ["WEBP"] * 3
+    assert (np.stack([np.asarray(picture.convert("RGB")) for picture in pictures]) == to_bytes(FRAMES)).all()
 
 
 def test_saliency_is_scaled_to_its_largest() -> None:
@@ -89,12 +98,83 @@ def test_the_page_is_well_formed_and_fetches_nothing(tmp_path) -> None:
             seen.append((tag, dict(attrs)))
 
     Parser().feed(page)
-    assert {"canvas", "img", "select", "button"} <= {tag for tag, _ in seen}
+    assert {"canvas", "input", "select", "button"} <= {tag for tag, _ in seen}
     assert not any("src" in attrs or "href" in attrs for _, attrs in seen)
     assert not re.search(r"https?://", page)
     for tag, attrs in seen:
         if tag == "canvas":
             assert attrs["aria-label"]
+
+
+def test_no_script_runs_but_the_pages_own() -> None:
+    page = player_html([scene(make_clip())])
+    (script,) = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'" in page
+
+
+def test_every_id_that_the_script_asks_for_is_in_the_page() -> None:
+    page = player_html([scene(make_clip())])
+    asked = set(re.findall(r"""\$\("(\w+)"\)""", page)) | {"front", "side", "above"}
+    assert len(asked) > 20
+    assert asked <= set(re.findall(r'id="(\w+)"', page))
+
+
+def test_every_control_has_a_name() -> None:
+    controls: list[tuple[str, bool, list[str]]] = []
+    labels = 0
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            nonlocal labels
+            labels += tag == "label"
+            if tag in ("button", "select", "input"):
+                controls.append((tag, labels > 0 or "aria-label" in dict(attrs), []))
+
+        def handle_endtag(self, tag):
+            nonlocal labels
+            labels -= tag == "label"
+
+        def handle_data(self, data):
+            if controls and data.strip():
+                controls[-1][2].append(data)
+
+    Parser().feed(player_html([scene(make_clip())]))
+    assert len(controls) > 10
+    assert all(named or words for _, named, words in controls)
+
+
+def test_a_clip_of_ten_seconds_stays_below_a_megabyte() -> None:
+    clip = make_clip(num_persons=2, num_frames=300)
+    renderer = build_renderer(RenderConfig())
+    with torch.inference_mode():
+        batch = renderer.collate([clip])
+        frames = renderer(batch)[0]
+    assert len(player_html([scene(clip, frames=frames, times_s=batch.times_s[0].tolist())])) < 600_000
+
+
+def test_a_badly_seen_joint_stays_seen() -> None:
+    clip = make_clip()
+    (plain,) = data_of(player_html([scene(replace(clip, confidence=np.full_like(clip.confidence, 1e-4)))]))
+    assert (numbers(plain["confidence"], "u1") == 1).all()
+
+
+def test_numbers_that_are_none_do_no_harm() -> None:
+    clip = make_clip()
+    saliency = np.ones(clip.confidence.shape, np.float32)
+    saliency[0, 0, :4] = np.nan, np.inf, -np.inf, -1
+    (plain,) = data_of(player_html([scene(clip, saliency=saliency)]))
+    assert numbers(plain["saliency"], "u1")[:5].tolist() == [0, 0, 0, 0, 255]
+
+
+def test_a_scene_that_does_not_fit_together_is_refused() -> None:
+    clip = make_clip()
+    with pytest.raises(DataError, match="3 frames, but 2 times"):
+        scene(clip, times_s=[0.0, 0.1])
+    with pytest.raises(DataError, match="saliency has shape"):
+        scene(clip, saliency=np.ones((1, 2, 3), np.float32))
+    with pytest.raises(DataError, match="at least one"):
+        player_html([])
 
 
 def test_nobody_seen_is_an_empty_scene() -> None:
