@@ -1,3 +1,6 @@
+import json
+import re
+
 import imageio.v3 as iio
 import pytest
 from PIL import Image
@@ -28,14 +31,28 @@ def one(folder):
     return str(sorted(folder.glob("*.skeleton"))[0])
 
 
+def shown_times(path):
+    (data,) = re.findall(r'id="data">(.*?)</script>', path.read_text(), re.DOTALL)
+    (scene,) = json.loads(data)
+    return scene["times"]
+
+
+def _durations_ms(image):
+    for frame in range(image.n_frames):
+        image.seek(frame)
+        yield image.info["duration"]
+
+
 def test_a_film_is_as_long_as_the_recording_and_a_strip_holds_what_the_model_sees(folder, tmp_path) -> None:
     assert main(["render", one(folder), "-o", str(tmp_path / "a.gif"), *SMALL]) == 0
     assert main(["render", one(folder), "-o", str(tmp_path / "a.mp4"), *SMALL]) == 0
     assert main(["render", one(folder), "-o", str(tmp_path / "a.png"), *SMALL]) == 0
     with Image.open(tmp_path / "a.gif") as image:
-        film = image.n_frames
-        assert film > 12
-    assert len(iio.imread(tmp_path / "a.mp4", plugin="pyav")) == film
+        shown_s = sum(_durations_ms(image)) / 1000
+        assert image.n_frames > 12
+    film = iio.immeta(tmp_path / "a.mp4", plugin="pyav")
+    assert film["duration"] == pytest.approx(shown_s, rel=0.05)
+    assert len(iio.imread(tmp_path / "a.mp4", plugin="pyav")) > 24
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == (12 * 32, 32)
 
@@ -50,11 +67,12 @@ def test_every_renderer_can_be_asked_for(folder, tmp_path, renderer) -> None:
 
 
 def test_a_trained_student_draws_with_its_own_renderer(folder, tmp_path) -> None:
-    tiny_student().save_pretrained(tmp_path / "student")
+    student = tiny_student()
+    student.save_pretrained(tmp_path / "student")
     command = ["render", one(folder), "-o", str(tmp_path / "a.png"), "--checkpoint", str(tmp_path / "student"), *SMALL]
     assert main(command) == 0
     with Image.open(tmp_path / "a.png") as image:
-        assert image.size == (12 * 32, 32)
+        assert image.size == (student.renderer.config.num_frames * 32, 32)
 
 
 def test_a_folder_becomes_one_player_of_several_clips(folder, tmp_path, capsys) -> None:
@@ -73,7 +91,7 @@ def test_a_folder_of_files_goes_on_where_it_stopped_and_reports_what_cannot_be_r
     assert main(command) == 1
     said = capsys.readouterr().out
     assert "bad.skeleton" in said
-    assert "3 files" in said
+    assert "3 drawn" in said
     pictures = sorted((tmp_path / "out").iterdir())
     assert len(pictures) == 3
     pictures[0].unlink()
@@ -81,6 +99,56 @@ def test_a_folder_of_files_goes_on_where_it_stopped_and_reports_what_cannot_be_r
     assert main(command) == 1
     assert pictures[0].exists()
     assert [path.stat().st_mtime_ns for path in pictures[1:]] == times
+
+
+def test_fresh_draws_again_what_is_there(folder, tmp_path, capsys) -> None:
+    command = ["render", one(folder), "-o", str(tmp_path / "out"), "--to", "png", *SMALL, "--num-frames", "2"]
+    for extra, said in (([], "1 drawn"), ([], "0 drawn, 1 there before"), (["--fresh"], "1 drawn")):
+        assert main([*command, *extra]) == 0
+        assert f"{tmp_path / 'out'}: {said}" in capsys.readouterr().out
+
+
+def test_clips_of_one_name_in_two_folders_get_a_file_each(folder, tmp_path) -> None:
+    for place in ("a", "b"):
+        (tmp_path / "source" / place).mkdir(parents=True)
+        path = sorted(folder.glob("*.skeleton"))[0]
+        (tmp_path / "source" / place / path.name).write_bytes(path.read_bytes())
+    command = ["render", str(tmp_path / "source"), "-o", str(tmp_path / "out"), "--to", "png", *SMALL, "--frames", "2"]
+    assert main(command) == 0
+    assert [path.name for path in sorted((tmp_path / "out").iterdir())] == [path.stem + ".png", path.stem + "~2.png"]
+
+
+def test_a_folder_of_files_is_not_capped_and_a_player_says_when_it_is(folder, tmp_path, capsys) -> None:
+    count = len(list(folder.glob("*.skeleton")))
+    assert count > 2
+    options = [*SMALL, "--num-frames", "1"]
+    assert main(["render", str(folder), "-o", str(tmp_path / "all"), "--to", "png", *options]) == 0
+    assert len(list((tmp_path / "all").iterdir())) == count
+    assert main(["render", str(folder), "-o", str(tmp_path / "a.html"), "--max-clips", "2", *options]) == 0
+    assert "2 clips, there are more; --max-clips shows them" in capsys.readouterr().out
+
+
+def test_several_cameras_are_columns_of_a_film_rows_of_a_strip_and_cameras_of_a_player(folder, tmp_path) -> None:
+    for suffix in ("gif", "png", "html"):
+        assert main(["render", one(folder), "-o", str(tmp_path / f"a.{suffix}"), *SMALL, "--num-views", "2"]) == 0
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.size == (64, 32)
+        assert image.n_frames > 12
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.size == (6 * 32, 64)
+    times = shown_times(tmp_path / "a.html")
+    assert len(times) == 12
+    assert times[:6] == times[6:]
+
+
+def test_trajectory_maps_grow_in_three_planes_over_the_whole_clip(folder, tmp_path) -> None:
+    assert main(["render", one(folder), "-o", str(tmp_path / "a.html"), *SMALL, "--renderer", "jtm"]) == 0
+    times = shown_times(tmp_path / "a.html")
+    assert len(times) == 12
+    assert times[:4] == times[4:8] == times[8:] == sorted(times[:4])
+    assert main(["render", one(folder), "-o", str(tmp_path / "a.gif"), *SMALL, "--renderer", "jtm"]) == 0
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.size == (96, 32)
 
 
 def test_a_row_or_an_id_of_a_data_set_is_drawn(dataset, tmp_path, capsys) -> None:
@@ -91,7 +159,7 @@ def test_a_row_or_an_id_of_a_data_set_is_drawn(dataset, tmp_path, capsys) -> Non
 
 def test_of_several_clips_a_film_shows_the_first_and_says_so(dataset, tmp_path, capsys) -> None:
     assert main(["render", dataset.path, "-o", str(tmp_path / "a.gif"), *SMALL, "--num-frames", "2"]) == 0
-    assert "P001-bow, bow (the first of 6; --index or --clip picks another" in capsys.readouterr().out
+    assert "P001-bow, bow (the first of several; --index or --clip picks another" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -100,7 +168,10 @@ def test_of_several_clips_a_film_shows_the_first_and_says_so(dataset, tmp_path, 
         ([], "no source"),
         (["EMPTY"], "no recording in it"),
         (["DATA", "-o", "a.gif", "--clip", "nobody"], "nobody"),
-        (["DATA", "-o", "a.gif", "--index", "6"], "holds clips 0 to 5"),
+        (["DATA", "-o", "a.gif", "--row", "6"], "holds clips 0 to 5"),
+        (["FILE", "-o", "a.bmp"], "cannot draw .bmp"),
+        (["FILE", "--max-clips", "0"], "--max-clips is 0"),
+        (["FILE", "-o", "a.png", "--frames", "3", "--num-views", "2"], "choose a multiple"),
         (["FILE", "--clip", "nobody"], "no clip left"),
         (["FILE", "--paper-weights", "none.safetensors", "-o", "a.png"], "none.safetensors: cannot be read"),
     ],
