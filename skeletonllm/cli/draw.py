@@ -87,13 +87,14 @@ def render(
         raise ConfigError("render: no source; give a recording, a folder of recordings or a data set")
     if max_clips is not None and max_clips < 1:
         raise ConfigError(f"--max-clips is {max_clips}, must be at least 1")
-    if output.suffix not in ("", ".html", ".png", *_FILM_FPS):
-        raise ConfigError(f"--output {output}: cannot draw {output.suffix}; use .gif, .mp4, .png, .html or a folder")
+    kind = "" if output.is_dir() else output.suffix
+    if kind not in ("", ".html", ".png", *_FILM_FPS):
+        raise ConfigError(f"{output}: cannot write {kind!r}; use .gif, .mp4, .png, .html, or a folder without suffix")
     failed: list[str] = []
     places = list(_places(sources, clip, index, reading))
-    if output.suffix == ".html":
+    if kind == ".html":
         _one_player(places, output, max_clips or _MOST_IN_A_PLAYER, look, failed)
-    elif output.suffix:
+    elif kind:
         _one_picture(places, output, look, failed)
     else:
         _folder(places, output, to, max_clips, fresh, look, failed)

@@ -171,14 +171,12 @@ function choose(number) {
 function listFrames() {
   $("seen").hidden = $("strip").hidden = !cameras.length;
   const columns = Math.ceil(Math.sqrt(cameras.length));
-  $("frames").replaceChildren(...cameras.map(() => {
-    const picture = new Image();
-    picture.style.width = `${100 / columns}%`; picture.style.height = `${100 / Math.ceil(cameras.length / columns)}%`;
-    return picture;
-  }));
+  $("frames").style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
+  $("frames").replaceChildren(...cameras.map(() => new Image()));
+  $("strip").style.setProperty("--cameras", cameras.length);
   $("strip").replaceChildren(...(cameras[0] || []).map((moment, k) => {
-    const button = document.createElement("button");
-    for (const moments of cameras) if (moments[k]) { const picture = make("img", "", button); picture.src = moments[k].source; picture.alt = ""; }
+    const button = document.createElement("button"), pictures = make("span", "", button);
+    for (const moments of cameras) if (moments[k]) { const picture = make("img", "", pictures); picture.src = moments[k].source; picture.alt = ""; }
     make("span", `${moment.time.toFixed(2)} s`, button);
     button.setAttribute("aria-label", `Frame ${k + 1}, at ${moment.time.toFixed(2)} seconds`);
     button.onclick = () => seek(moment.time);
