@@ -20,6 +20,10 @@ from skeletonllm.train.checkpoint import read_meta
 from skeletonllm.train.config import StageConfig
 
 STAGE = "compare_renderers"
+NOTE = (
+    f"{SPEED_M_PER_S} m/s show: mean change of a Gaussian's colour at that speed; x paper: as a multiple of the paper's "
+    "released weights. Motion drawn as paths, as jtm does, is not in it."
+)
 
 
 @dataclass(frozen=True)
@@ -134,6 +138,7 @@ def write_results(path: Path, results: Sequence[Result], told: Mapping[str, Any]
         told["chance"],
         heads(results[0].name),
         [cells(result) for result in results],
+        NOTE,
     )
     write_whole(path.with_suffix(".html"), page)
 

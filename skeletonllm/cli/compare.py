@@ -40,7 +40,7 @@ def compare(
     from rich.table import Table
 
     from flows.compare_renderers import compare_renderers
-    from pipelines.compare import cells, heads, read_results
+    from pipelines.compare import NOTE, cells, heads, read_results
 
     path = compare_renderers(
         workdir=str(workdir),
@@ -64,5 +64,6 @@ def compare(
     console = Console()
     console.width = max(console.width, _WIDTH)  # cut columns tell nobody anything
     console.print(table)
+    console.print(NOTE, highlight=False)
     print(path)
     print(Path(path).with_suffix(".html"))

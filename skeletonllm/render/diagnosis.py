@@ -91,6 +91,8 @@ class Diagnosis:
 def diagnose(renderer: Renderer, batch: RenderBatch) -> Diagnosis:
     """Ask the renderer for the same clips as they would look with other speeds and depths.
 
+    Only what hangs on the batch's velocities is found: trajectory maps draw motion as paths, and count as still.
+
     Args:
         renderer: one that has a cloud of Gaussians for a batch.
         batch: some clips; their own motion is left out.

@@ -29,6 +29,7 @@ def dots_page(
     chance: float,
     heads: Sequence[str],
     table: Sequence[Sequence[str]],
+    note: str = "",
 ) -> str:
     """One self-contained HTML file; the first system stands out, all texts are escaped.
 
@@ -39,6 +40,7 @@ def dots_page(
         chance: accuracy of guessing.
         heads: of the table below the plot.
         table: its rows.
+        note: a remark on the table.
     """
     from jinja2 import Environment
     from markupsafe import Markup
@@ -68,4 +70,5 @@ def dots_page(
         rows=rows,
         heads=heads,
         table=table,
+        note=note,
     )
