@@ -38,9 +38,9 @@ def compare_renderers(
     epochs: float = 4.0,
     executor: ExecutorName = "inline",
 ) -> str:
-    """Train the first stage once for each renderer and seed, ask about the test clips, write compare_renderers.json.
+    """Train the first stage once for each renderer and seed, ask about the test clips, write numbers and a chart.
 
-    What is trained already is not trained again.
+    They are `compare_renderers.json` and `.html` in the work folder. What is trained already is not trained again.
 
     Returns:
         Where the numbers lie.
@@ -58,5 +58,7 @@ def compare_renderers(
             checkpoint = train_stage(work, stage, student, clips, examples, None, told)
             runs[variant.name].append((checkpoint, answer_tests(work, clips, checkpoint, told, executor)))
     path = work.path / "compare_renderers.json"
-    compare.write_results(path, compare.collect(runs), {"epochs": epochs, "hold_out": choices.hold_out})
+    (_, answers), *_ = runs[variants[0].name]
+    told = {"epochs": epochs, "hold_out": choices.hold_out, **compare.facts(answers)}
+    compare.write_results(path, compare.collect(runs), told)
     return str(path)

@@ -10,14 +10,20 @@ import numpy as np
 
 from skeletonllm.errors import ConfigError, DataError
 from skeletonllm.evaluate.metrics import SeedMean, compare_seeds, mean_over_seeds
-from skeletonllm.plain import write_whole
+from skeletonllm.evaluate.report.dots import dots_page
+from skeletonllm.plain import from_plain, write_whole
 from skeletonllm.recipes import Recipe
+from skeletonllm.render.diagnosis import PAPER_SPEED_COLOR, SPEED_M_PER_S
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.train.checkpoint import read_meta
 from skeletonllm.train.config import StageConfig
 
 STAGE = "compare_renderers"
+NOTE = (
+    f"{SPEED_M_PER_S} m/s show: mean change of a Gaussian's colour at that speed; x paper: as a multiple of the paper's "
+    "released weights. Motion drawn as paths, as jtm does, is not in it."
+)
 
 
 @dataclass(frozen=True)
@@ -107,10 +113,64 @@ def collect(runs: Mapping[str, Sequence[tuple[CheckpointRef, DatasetRef]]]) -> l
     ]
 
 
+def facts(answers: DatasetRef) -> dict[str, Any]:
+    """How many clips were asked about, and how often guessing would be right."""
+    reader = ShardReader(answers)
+    return {"clips": len(reader), "chance": 1 / len(reader.manifest.config["actions"])}
+
+
 def write_results(path: Path, results: Sequence[Result], told: Mapping[str, Any]) -> None:
-    """All numbers as JSON."""
+    """All numbers as JSON, and beside it a page with a dot plot.
+
+    Args:
+        path: of the JSON.
+        results: of each variant.
+        told: `hold_out`, `epochs`, and what `facts` says.
+    """
     plain = {**told, "results": [asdict(result) for result in results]}
     write_whole(path, json.dumps(plain, indent=2) + "\n")
+    seeds = len(results[0].mean.each)
+    page = dots_page(
+        "What each renderer is worth",
+        f"The same student behind each, trained alike: {told['epochs']:g} epochs, {seeds} seeds. "
+        f"{told['clips']} clips test ({told['hold_out']}).",
+        [(result.name, result.mean) for result in results],
+        told["chance"],
+        heads(results[0].name),
+        [cells(result) for result in results],
+        NOTE,
+    )
+    write_whole(path.with_suffix(".html"), page)
+
+
+def heads(first: str) -> list[str]:
+    """Of the columns of `cells`; `first` is what the others are compared with."""
+    return ["renderer", "accuracy, %", "each seed", f"less {first}", f"{SPEED_M_PER_S} m/s show", "x paper"]
+
+
+def cells(result: Result) -> list[str]:
+    """A row of the table: accuracy, seeds, difference, reaction to speed, and how often that of the paper's weights."""
+    return [
+        result.name,
+        _text(result.mean),
+        " ".join(f"{100 * value:.1f}" for value in result.mean.each),
+        "" if result.against is None else _text(result.against, "+.1f"),
+        f"{result.speed_color:.4f}",
+        f"{result.speed_color / PAPER_SPEED_COLOR:.0f}",
+    ]
+
+
+def read_results(path: Path) -> tuple[dict[str, Any], list[Result]]:
+    """What `write_results` wrote: what was told, and the results."""
+    plain = json.loads(path.read_text())
+    results = [from_plain(Result, row, str(path)) for row in plain.pop("results")]
+    return plain, results
+
+
+def _text(mean: SeedMean, form: str = ".1f") -> str:
+    """The mean, and its interval, in percent."""
+    value, low, high = (f"{100 * share:{form}}" for share in (mean.mean, mean.low, mean.high))
+    return f"{value} ({low} to {high})"
 
 
 def _right(answers: DatasetRef) -> np.ndarray:

@@ -159,8 +159,8 @@ def _show(folder: Path, tick: Tick) -> None:
     rows = read_metrics(folder / "metrics.jsonl")
     if rows:
         last = rows[-1]
-        motion = last.get("renderer/speed_color")
-        shown = "" if motion is None else f", motion shows {motion:.3f}"
+        measured = [row["renderer/speed_color"] for row in rows if "renderer/speed_color" in row]
+        shown = f", motion shows {measured[-1]:.3f}" if measured else ""
         tick(int(last["step"]), f"loss {last['train/loss']:.3f}{shown}")
 
 

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -27,6 +27,10 @@ class Engine(Protocol):
 
     def backward(self, loss: Tensor) -> None:
         """Add to the gradients."""
+        ...
+
+    def part_norms(self) -> dict[str, float]:
+        """The gradient's norm in each trained part, before clipping; every rank asks, once enough gradients are in."""
         ...
 
     def step(self, learning_rates: Mapping[str, float]) -> float:
@@ -141,6 +145,8 @@ class DeepSpeedEngine:
     ) -> None:
         deepspeed = _import_deepspeed()
         _, self.world_size = init_distributed()
+        # DeepSpeed puts its own flat tensors in their place.
+        self._parts = _by_part(optimizer)
         self._engine, *_ = deepspeed.initialize(
             model=student, optimizer=optimizer, config=deepspeed_config(config, micro_batch)
         )
@@ -152,6 +158,12 @@ class DeepSpeedEngine:
     def backward(self, loss: Tensor) -> None:
         """Add to the gradients, divided by the accumulation steps."""
         self._engine.backward(loss)
+
+    def part_norms(self) -> dict[str, float]:
+        """Over all ranks; DeepSpeed gathers the shares of each weight's gradient."""
+        from deepspeed.utils import safe_get_full_grad
+
+        return _norms(self._parts, safe_get_full_grad)
 
     def step(self, learning_rates: Mapping[str, float]) -> float:
         """Move the weights at the end of an accumulation; the norm is over all ranks."""
@@ -191,6 +203,10 @@ class PlainEngine:
         """Add to the gradients, divided by the accumulation steps."""
         (loss / self._config.gradient_accumulation).backward()
 
+    def part_norms(self) -> dict[str, float]:
+        """Of the gradients as they are."""
+        return _norms(_by_part(self._optimizer), lambda weight: weight.grad)
+
     def step(self, learning_rates: Mapping[str, float]) -> float:
         """At the end of an accumulation: clip, move, forget the gradients."""
         self._micro_steps += 1
@@ -215,3 +231,20 @@ class PlainEngine:
         state = torch.load(folder / f"{_STATE}.pt", weights_only=True)
         self._student.load_state_dict(state["weights"], strict=False)
         self._optimizer.load_state_dict(state["optimizer"])
+
+
+def _by_part(optimizer: torch.optim.Optimizer) -> dict[str, list[nn.Parameter]]:
+    parts: dict[str, list[nn.Parameter]] = {}
+    for group in optimizer.param_groups:
+        parts.setdefault(group["name"], []).extend(group["params"])
+    return parts
+
+
+def _norms(
+    parts: Mapping[str, Sequence[nn.Parameter]], gradient_of: Callable[[nn.Parameter], Tensor | None]
+) -> dict[str, float]:
+    norms = {}
+    for part, weights in parts.items():
+        gradients = [gradient for weight in weights if (gradient := gradient_of(weight)) is not None]
+        norms[part] = math.sqrt(sum(float(gradient.detach().float().norm()) ** 2 for gradient in gradients))
+    return norms

@@ -15,6 +15,9 @@ from skeletonllm.train.config import StageConfig
 from skeletonllm.train.data import Batch, StageData
 from skeletonllm.train.engine import Engine, learning_rate_factor
 
+# Steps between looks at what takes a little time to measure.
+_LOOK_EVERY = 50
+
 
 @dataclass(frozen=True)
 class Position:
@@ -24,6 +27,10 @@ class Position:
     num_steps: int
     rank: int
     seed: int
+
+    def is_looked_at(self, step: int) -> bool:
+        """Whether gradients of parts and the renderer are measured in the step with this number, counted from 1."""
+        return step == 1 or step % _LOOK_EVERY == 0 or step == self.num_steps
 
 
 def train(
@@ -58,7 +65,7 @@ def train(
         started, waited, losses = time.perf_counter(), 0.0, []
         factor = learning_rate_factor(step, position.num_steps, stage.warmup)
         rates = {part: peak * factor for part, peak in peaks.items()}
-        norm = math.nan
+        norm, norms = math.nan, dict[str, float]()
         for micro, batch in enumerate(data.batches(step, position.rank, engine.world_size, accumulation)):
             fetched = time.perf_counter()
             generator = torch.Generator().manual_seed(_seed_of(position, step, micro))
@@ -66,6 +73,8 @@ def train(
             waited += time.perf_counter() - fetched
             loss = engine.loss(*inputs)
             engine.backward(loss)
+            if position.is_looked_at(step + 1) and micro + 1 == accumulation:
+                norms = {f"train/gradient_norm/{part}": value for part, value in engine.part_norms().items()}
             norm = engine.step(rates)
             losses.append(loss.detach())
         mean = float(torch.stack(losses).mean())
@@ -75,6 +84,7 @@ def train(
             "step": step + 1,
             "train/loss": mean,
             "train/gradient_norm": norm,
+            **norms,
             "train/learning_rate_factor": factor,
             "data/wait_s": waited,
             "train/step_s": time.perf_counter() - started,

@@ -60,14 +60,16 @@ def run_stage(run: RunConfig, folder: Path, corpus: list[str] | None = None) -> 
     student.set_trainable(run.stage.trains)
     student.train()
     groups = parameter_groups(student.named_parts(), run.stage)
+    watch = _Watch(run, student, data.batches(0)[0].clips[:_DIAGNOSED], device) if rank == 0 else None
     micro_batch = run.stage.batch_size // (world_size * run.engine.gradient_accumulation)
     engine = make_engine(student, groups, run.engine, micro_batch)
     start = _resume(engine, folder, world_size)
     if rank == 0 and start == 0:
         _show_first_batch(student, data, folder)
-    writer = _Writer(run, student, engine, folder, start, num_steps, rank, data.batches(0)[0].clips[:_DIAGNOSED])
-    if start == 0:
-        writer.diagnose()
+    if watch is not None and start == 0:
+        watch.look()
+    position = Position(start, num_steps, rank, run.seed)
+    writer = _Writer(run, student, engine, folder, position, watch)
 
     prepared: dict[str, Any] = {}
 
@@ -87,7 +89,7 @@ def run_stage(run: RunConfig, folder: Path, corpus: list[str] | None = None) -> 
         data,
         engine,
         collate,
-        Position(start, num_steps, rank, run.seed),
+        position,
         run.engine.gradient_accumulation,
         writer.log,
         writer.save,
@@ -128,6 +130,41 @@ def _show_first_batch(student: SkeletonLLM, data: StageData, folder: Path) -> No
     (folder / "first_batch.txt").write_text("\n".join(lines))
 
 
+class _Watch:
+    """Tells how much the renderer shows of motion, depth and parts, and how far training has moved it.
+
+    Made before a checkpoint is taken up, so that it knows the weights that the stage began with.
+    """
+
+    def __init__(self, run: RunConfig, student: SkeletonLLM, clips: Sequence[Clip], device: torch.device) -> None:
+        self._renderer = student.renderer
+        self._trains = "renderer" in run.stage.trains
+        self._rate = run.stage.learning_rates.renderer
+        self._batch = student.renderer.collate(clips).to(device)
+        self._start = self._weights()
+
+    def look(self) -> dict[str, float]:
+        """One line of the log, a warning where nobody could see motion, and the numbers for `metrics.jsonl`."""
+        found = diagnose(self._renderer, self._batch)
+        moved = self._moved()
+        logger.info("%s%s", found.text(), f"; weights moved by {100 * moved:.1f} %" if self._trains else "")
+        if self._trains and not found.shows_motion:
+            logger.warning(
+                "motion cannot be seen in the frames: raise learning_rates.renderer (it is %g), or begin with "
+                "render.start=designed",
+                self._rate,
+            )
+        return {**found.numbers(), **({"renderer/moved": moved} if self._trains else {})}
+
+    def _weights(self) -> torch.Tensor:
+        weights = [weight.detach().flatten() for weight in self._renderer.parameters()]
+        return torch.cat(weights).clone() if weights else torch.zeros(1)
+
+    def _moved(self) -> float:
+        """Share of their length by which the weights differ from those at the start of the stage."""
+        return float((self._weights() - self._start).norm() / self._start.norm().clamp_min(1e-9))
+
+
 class _Writer:
     """Logs each step on rank 0, saves on all ranks."""
 
@@ -137,50 +174,35 @@ class _Writer:
         student: SkeletonLLM,
         engine: Engine,
         folder: Path,
-        start: int,
-        num_steps: int,
-        rank: int,
-        clips: Sequence[Clip],
+        position: Position,
+        watch: _Watch | None,
     ) -> None:
-        self._run, self._student, self._engine, self._rank = run, student, engine, rank
-        self._folder, self._num_steps = folder, num_steps
-        self._metrics = MetricsFile(folder / METRICS, start) if rank == 0 else None
+        self._run, self._student, self._engine, self._watch = run, student, engine, watch
+        self._folder, self._position = folder, position
+        self._metrics = MetricsFile(folder / METRICS, position.step) if position.rank == 0 else None
         self._last: dict[str, int | float] = {}
         self._started = time.monotonic()
-        device = next(student.parameters()).device
-        self._shown: dict[str, float] = {}
-        self._diagnosed = student.renderer.collate(clips).to(device) if rank == 0 else None
-
-    def diagnose(self) -> None:
-        """How much the renderer shows of motion, depth and parts: a line of the log, and numbers beside those of a step."""
-        if self._diagnosed is None:
-            return
-        found = diagnose(self._student.renderer, self._diagnosed)
-        logger.info("%s", found.text())
-        if "renderer" in self._run.stage.trains and not found.shows_motion:
-            logger.warning("motion cannot be seen in the frames: raise the renderer's learning rate")
-        self._shown = found.numbers()
 
     def log(self, numbers: Mapping[str, int | float]) -> None:
-        """One line of `metrics.jsonl`."""
-        self._last = dict(numbers)
+        """One line of `metrics.jsonl`; now and then with what the renderer shows after this step."""
+        looked = self._watch is not None and self._position.is_looked_at(int(numbers["step"]))
+        self._last = {**numbers, **(self._watch.look() if self._watch is not None and looked else {})}
         if self._metrics is not None:
-            self._metrics(
-                {**numbers, **self._shown, "num_steps": self._num_steps, "time_s": time.monotonic() - self._started}
-            )
+            passed = time.monotonic() - self._started
+            self._metrics({**self._last, "num_steps": self._position.num_steps, "time_s": passed})
 
     def save(self, step: int) -> None:
-        """One checkpoint, and what the renderer shows by now."""
-        self.diagnose()
+        """One checkpoint."""
+        kept = {name: value for name, value in self._last.items() if name.startswith(("train/", "renderer/"))}
         meta = CheckpointMeta(
             format_version=FORMAT_VERSION,
             step=step,
-            num_steps=self._num_steps,
+            num_steps=self._position.num_steps,
             stage=self._run.stage.name,
             fingerprint=fingerprint_of(self._run),
             world_size=self._engine.world_size,
             files={},
-            metrics={**{name: value for name, value in self._last.items() if name.startswith("train/")}, **self._shown},
+            metrics=kept,
         )
         barrier = dist.barrier if dist.is_initialized() and self._engine.world_size > 1 else (lambda: None)
         checkpoint.save(
@@ -188,6 +210,6 @@ class _Writer:
             meta,
             self._student.save_pretrained,
             self._engine.save_state,
-            self._rank,
+            self._position.rank,
             barrier,
         )

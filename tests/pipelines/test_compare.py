@@ -49,8 +49,21 @@ def test_results_are_of_each_variant_and_compared_with_the_first(tmp_path, monke
     assert results[1].against is not None
     assert results[1].against.mean == pytest.approx(results[1].mean.mean - results[0].mean.mean)
     assert [result.speed_color for result in results] == [0.0, 1.0]
-    compare.write_results(tmp_path / "out.json", results, {"epochs": 1.0})
-    assert '"epochs": 1.0' in (tmp_path / "out.json").read_text()
+
+
+def test_results_are_written_as_numbers_that_can_be_read_again_and_as_a_page(tmp_path, monkeypatch) -> None:
+    runs = run(tmp_path, monkeypatch)
+    results = compare.collect(runs)
+    facts = compare.facts(runs["variant0"][0][1])
+    assert facts["chance"] == pytest.approx(1 / len(ACTIONS))
+    compare.write_results(tmp_path / "out.json", results, {"epochs": 1.0, "hold_out": "subject=P002", **facts})
+    told, read = compare.read_results(tmp_path / "out.json")
+    assert read == results
+    assert told == {"epochs": 1.0, "hold_out": "subject=P002", **facts}
+    page = (tmp_path / "out.html").read_text()
+    assert "variant1" in page
+    assert page.count('class="seed"') == 2
+    assert all(len(compare.cells(result)) == len(compare.heads("variant0")) for result in results)
 
 
 def test_without_test_clips_there_is_nothing_to_compare(tmp_path, monkeypatch) -> None:

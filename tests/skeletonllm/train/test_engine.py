@@ -60,6 +60,25 @@ def test_a_resumed_run_has_the_same_losses_to_the_last_bit(kind, tmp_path):
     assert first + losses(kind, start=3, folder=tmp_path) == straight
 
 
+@pytest.mark.parametrize(("kind", "zero_stage"), [("plain", 1), ("deepspeed", 0), ("deepspeed", 1), ("deepspeed", 2)])
+def test_the_gradient_of_each_part_is_measured_before_it_is_clipped(kind, zero_stage):
+    toy = Toy()
+    config = EngineConfig(kind=kind, zero_stage=zero_stage, gradient_clipping=1e-3)
+    engine = make_engine(toy, parameter_groups(toy.named_parts(), STAGE), config, 4)
+    x = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    for _ in range(2):
+        engine.backward(engine.loss(x))
+        twin = Toy()
+        twin.load_state_dict(toy.state_dict())
+        twin(x).backward()
+        expected = {
+            part: float(torch.cat([weight.grad.flatten() for weight in weights.values()]).norm())
+            for part, weights in twin.named_parts().items()
+        }
+        assert engine.part_norms() == pytest.approx(expected, rel=1e-5)
+        engine.step(vars(STAGE.learning_rates))
+
+
 def test_vectors_are_not_decayed_and_each_part_has_its_own_rate():
     groups = parameter_groups(Toy().named_parts(), STAGE)
     assert [(g["name"], len(g["params"]), g["weight_decay"]) for g in groups] == [
