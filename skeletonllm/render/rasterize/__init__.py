@@ -1,11 +1,18 @@
 """Gaussians in the image plane to pixels, behind one signature. A backend is named by the caller, never swapped."""
 
+import functools
+import importlib
+import logging
 import math
+from collections.abc import Callable
 
 from jaxtyping import Float, Int64
 from torch import Tensor
 
 from skeletonllm.errors import BackendError
+
+BACKENDS = ("reference", "cpu", "gsplat")
+_log = logging.getLogger(__name__)
 
 
 def rasterize(
@@ -32,29 +39,41 @@ def rasterize(
         order_key: smaller is in front. Whole numbers, because ties and rounding of depths change pictures.
         height: pixels.
         width: pixels.
-        backend: `reference`, plain torch.
+        backend: `reference`, plain torch, any device and dtype; `cpu`, a fast kernel, float32; `gsplat`, float32 on a GPU;
+            `auto`: `gsplat` for tensors on a GPU, else `cpu`.
 
     Returns:
         The image on black, and how much of each pixel is covered.
 
     Raises:
-        BackendError: no such backend.
+        BackendError: no such backend, it cannot be had on this machine, or it does not take such tensors.
     """
-    if backend != "reference":
-        raise BackendError(
-            f"rasteriser {backend!r} is not known; this version has 'reference': set render.backend to it"
-        )
-    from skeletonllm.render.rasterize.reference import composite
-
     images = opacities.shape[:-1]
     count, gaussians = math.prod(images), opacities.shape[-1]
-    image, alpha = composite(
+    image, alpha = _composite(backend, means2d.device.type)(
         means2d.reshape(count, gaussians, 2),
         conics.reshape(count, gaussians, 3),
-        colors.reshape(count, gaussians, -1),
+        colors.reshape(count, gaussians, colors.shape[-1]),
         opacities.reshape(count, gaussians),
         order_key.reshape(count, gaussians),
         height,
         width,
     )
     return image.reshape(*images, *image.shape[1:]), alpha.reshape(*images, height, width)
+
+
+def _composite(backend: str, device: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The backend's function; each is imported only when it is asked for."""
+    if backend == "auto":
+        backend = _choice(device)
+    if backend not in BACKENDS:
+        known = ", ".join(map(repr, BACKENDS))
+        raise BackendError(f"rasteriser {backend!r} is not known; set render.backend to one of {known}, or to 'auto'")
+    return importlib.import_module(f"{__name__}.{backend}").composite
+
+
+@functools.cache
+def _choice(device: str) -> str:
+    backend = "gsplat" if device == "cuda" else "cpu"
+    _log.info("rasteriser 'auto': %r for tensors on %s", backend, device)
+    return backend

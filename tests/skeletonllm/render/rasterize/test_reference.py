@@ -1,32 +1,18 @@
 """The rasteriser against a dense compositor that is too slow to use and too simple to be wrong."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from skeletonllm.errors import BackendError
 from skeletonllm.render.rasterize import rasterize, reference
+from tests.skeletonllm.render.rasterize.scenes import scene
 
 D = torch.float64
-
-
-def scene(images: int, gaussians: int, size: tuple[int, int], seed: int = 0, largest_px: float = 3.0) -> list[Tensor]:
-    """Means, conics, colours, opacities, and keys with ties; some Gaussians are off the picture."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def rand(*shape: int) -> Tensor:
-        return torch.rand(images, gaussians, *shape, dtype=D, generator=generator)
-
-    height, width = size
-    means = (rand(2) * 1.4 - 0.2) * torch.tensor([width, height], dtype=D)
-    roots = (rand(2, 2) - 0.5) * 2 * largest_px
-    covariance = roots @ roots.mT + 0.3 * torch.eye(2, dtype=D)
-    inverse = torch.linalg.inv(covariance)
-    conics = torch.stack((inverse[..., 0, 0], inverse[..., 0, 1], inverse[..., 1, 1]), -1)
-    keys = (rand() * gaussians / 2).long()
-    return [means, conics, rand(3), rand(), keys]
 
 
 def dense(
@@ -155,6 +141,23 @@ def test_single_precision_is_close_to_double() -> None:
     assert (double - single).abs().mean() < 1e-6
 
 
-def test_an_unknown_backend_is_an_error_that_names_the_known_ones() -> None:
-    with pytest.raises(BackendError, match=r"'cuda' is not known.*'reference'"):
-        rasterize(*scene(1, 1, (8, 8)), 8, 8, backend="cuda")
+_PEAK = """
+import resource, sys, torch
+from tests.skeletonllm.render.rasterize.scenes import scene, single
+from skeletonllm.render.rasterize import rasterize
+torch.set_num_threads(1)
+*values, keys = single(scene(4, int(sys.argv[1]), (64, 64), largest_px=2.0))
+image, _ = rasterize(*[value.requires_grad_() for value in values], keys, 64, 64)
+image.sum().backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_gaussians() -> None:
+    few, many = (
+        int(subprocess.run([sys.executable, "-c", _PEAK, number], capture_output=True, check=True).stdout)
+        for number in ("1000", "8000")
+    )
+    # Their inputs, and the lists of one image's tiles; the alphas of 28,000 more Gaussians would be 2 GB.
+    assert many - few < 60e6

@@ -1,0 +1,546 @@
+// Gaussians to pixels and gradients back, many images at once. The definition is reference.py; here is what makes it fast.
+//
+// A strip is 8 rows of an image, a tile 8 columns of a strip, a block two rows of a tile: 16 pixels, one vector. Every
+// Gaussian is listed in the tiles where one of its pixels reaches the cut, with the rows in which it does. The forward pass
+// keeps a block in registers and runs through its list. The backward pass runs through the list of a tile from front to
+// back too: what lies behind a Gaussian is what the pixel shows in the end less what was seen so far.
+//
+// Work is divided by image and, where there are few images, into bands of rows that depend on the shape of the batch only.
+// Every sum has one order, whatever the number of threads.
+
+#include <algorithm>
+#include <atomic>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "lanes.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+namespace {
+
+constexpr int TILE = 8;
+constexpr int BLOCKS = TILE * TILE / LANES;
+constexpr int ROWS = TILE / BLOCKS;
+constexpr int MAX_CHANNELS = 8;
+constexpr int MOMENTS = 6;
+constexpr float MIN_ALPHA = 1.0f / 255;
+constexpr float MAX_ALPHA = 0.999f;
+constexpr float MIN_TRANSMITTANCE = 1e-4f;
+constexpr double LOG2_E = 1.4426950408889634;
+// Few images are divided into bands of so many strips.
+constexpr int MANY_IMAGES = 16;
+constexpr int STRIPS_OF_BAND = 8;
+// So often the loops look whether all pixels are done.
+constexpr int LOOK_EVERY = 16;
+
+struct Shape {
+    int64_t images, gaussians;
+    int channels, height, width;
+
+    int strips() const { return (height + TILE - 1) / TILE; }
+    int tiles() const { return (width + TILE - 1) / TILE; }
+    int bands() const { return images >= MANY_IMAGES ? 1 : (strips() + STRIPS_OF_BAND - 1) / STRIPS_OF_BAND; }
+    int64_t pixels() const { return int64_t(height) * width; }
+};
+
+struct Gaussians {
+    const float *means, *conics, *colors, *opacities;
+    const int64_t* keys;
+};
+
+// log2(alpha) = strength - (scale dx + shear dy)^2 - spread dy^2: a sum of squares loses no digits.
+struct Splat {
+    float x, y, scale, shear, spread, strength;
+    float color[MAX_CHANNELS];
+    int32_t source;
+    int32_t pad;
+};
+
+// Where alpha reaches the cut: rows, and in a row dy the columns x - slant dy +- sqrt(reach - spread dy^2) / scale.
+struct Extent {
+    float slant, reach, width;
+    int32_t first, last;
+};
+
+struct Work {
+    std::vector<std::pair<uint64_t, uint32_t>> order, other;
+    std::vector<Splat> splats;
+    std::vector<Extent> extents;
+    std::vector<int32_t> strip_start;
+    std::vector<uint32_t> strip_list;
+    // Of each tile of the strip: (splat << 8 | rows) in depth order.
+    std::vector<uint32_t> tile_list;
+    std::vector<int32_t> tile_count;
+    int capacity;
+    std::vector<uint32_t> block_list[BLOCKS];
+    std::vector<float> sums;
+};
+
+// Stable, by the bytes in which any two keys differ.
+void sort_by_key(const int64_t* keys, int64_t count, Work& work) {
+    work.order.resize(count);
+    work.other.resize(count);
+    uint64_t differ = 0;
+    for (int64_t i = 0; i < count; i++) {
+        work.order[i] = {uint64_t(keys[i]) ^ (uint64_t(1) << 63), uint32_t(i)};
+        differ |= uint64_t(keys[i]) ^ uint64_t(keys[0]);
+    }
+    for (int shift = 0; shift < 64; shift += 8) {
+        if (!(differ >> shift & 255)) continue;
+        uint32_t place[257] = {};
+        for (const auto& item : work.order) place[(item.first >> shift & 255) + 1]++;
+        for (int i = 0; i < 256; i++) place[i + 1] += place[i];
+        for (const auto& item : work.order) work.other[place[item.first >> shift & 255]++] = item;
+        work.order.swap(work.other);
+    }
+}
+
+bool finite(const float* values, int count) {
+    for (int i = 0; i < count; i++) {
+        if (!std::isfinite(values[i])) return false;
+    }
+    return true;
+}
+
+// Depth order, leaving out what cannot be drawn or shows nowhere.
+void prepare(const Shape& shape, const Gaussians& all, int64_t image, Work& work) {
+    const int64_t start = image * shape.gaussians;
+    sort_by_key(all.keys + start, shape.gaussians, work);
+    work.splats.clear();
+    work.extents.clear();
+    for (const auto& item : work.order) {
+        const int64_t i = start + item.second;
+        const float *mean = all.means + 2 * i, *conic = all.conics + 3 * i, *color = all.colors + shape.channels * i;
+        const float opacity = all.opacities[i];
+        const double a = conic[0], b = conic[1], c = conic[2], determinant = a * c - b * b;
+        if (!(opacity >= MIN_ALPHA) || !finite(&opacity, 1) || !finite(mean, 2) || !finite(conic, 3)) continue;
+        if (!(a > 0) || !(determinant > 0) || !finite(color, shape.channels)) continue;
+        const double strength = std::log2(double(opacity));
+        const double reach = strength + std::log2(255.0) + 1e-5;
+        const double spread = determinant / a * (0.5 * LOG2_E), scale = std::sqrt(a * (0.5 * LOG2_E));
+        const double half = std::sqrt(reach / spread), wide = std::sqrt(reach * c / (determinant * (0.5 * LOG2_E)));
+        const double first = std::max(std::ceil(mean[1] - half - 0.5), 0.0);
+        const double last = std::min(std::floor(mean[1] + half - 0.5), shape.height - 1.0);
+        if (!(first <= last) || !(mean[0] + wide > 0) || !(mean[0] - wide < shape.width)) continue;
+        Splat splat = {};
+        splat.x = mean[0], splat.y = mean[1];
+        splat.scale = float(scale), splat.shear = float(scale * (b / a)), splat.spread = float(spread);
+        splat.strength = float(std::min(strength, 100.0));
+        splat.source = int32_t(item.second);
+        std::copy(color, color + shape.channels, splat.color);
+        work.splats.push_back(splat);
+        work.extents.push_back({float(b / a), float(reach), float(1 / scale), int32_t(first), int32_t(last)});
+    }
+}
+
+// The splats that touch each strip of [begin, end), in depth order.
+void list_strips(int begin, int end, Work& work) {
+    work.strip_start.assign(end - begin + 2, 0);
+    const auto each = [&](auto take) {
+        for (size_t i = 0; i < work.extents.size(); i++) {
+            const int first = std::max(work.extents[i].first / TILE, begin);
+            const int last = std::min(work.extents[i].last / TILE, end - 1);
+            for (int strip = first; strip <= last; strip++) take(strip - begin, uint32_t(i));
+        }
+    };
+    each([&](int strip, uint32_t) { work.strip_start[strip + 2]++; });
+    for (size_t i = 2; i < work.strip_start.size(); i++) work.strip_start[i] += work.strip_start[i - 1];
+    work.strip_list.resize(work.strip_start.back());
+    each([&](int strip, uint32_t splat) { work.strip_list[work.strip_start[strip + 1]++] = splat; });
+}
+
+unsigned rows_within(const int32_t* first, const int32_t* last, int tile) {
+#if defined(__AVX2__)
+    const __m256i t = _mm256_set1_epi32(tile);
+    const __m256i before = _mm256_cmpgt_epi32(_mm256_loadu_si256((const __m256i*)first), t);
+    const __m256i after = _mm256_cmpgt_epi32(t, _mm256_loadu_si256((const __m256i*)last));
+    return ~_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_or_si256(before, after))) & 255;
+#else
+    unsigned rows = 0;
+    for (int row = 0; row < TILE; row++) rows |= unsigned(first[row] <= tile && tile <= last[row]) << row;
+    return rows;
+#endif
+}
+
+// The splats that touch each tile of a strip, with the rows in which they do.
+void list_tiles(const Shape& shape, int strip, int number, Work& work) {
+    const int begin = work.strip_start[number], count = work.strip_start[number + 1] - begin, tiles = shape.tiles();
+    work.capacity = count;
+    work.tile_count.assign(tiles, 0);
+    if (work.tile_list.size() < size_t(count) * tiles) work.tile_list.resize(size_t(count) * tiles);
+    const float right = float(tiles * TILE);
+    for (int k = 0; k < count; k++) {
+        const uint32_t index = work.strip_list[begin + k];
+        const Splat& splat = work.splats[index];
+        const Extent& extent = work.extents[index];
+        int32_t first[TILE], last[TILE];
+        int32_t from = tiles, to = -1;
+        for (int row = 0; row < TILE; row++) {
+            const float dy = float(strip * TILE + row) + 0.5f - splat.y;
+            const float left = extent.reach - splat.spread * dy * dy;
+            const float half = std::sqrt(left > 0 ? left : 0) * extent.width;
+            const float middle = splat.x - extent.slant * dy;
+            // A pixel's centre lies half a pixel inside it; a little more, for rounding.
+            float low = middle - half - 0.501f, high = middle + half - 0.499f;
+            low = low > 0 ? (low < right ? low : right) : 0;
+            high = high < right - 1 ? (high > -8 ? high : -8) : right - 1;
+            const bool empty = !(left >= 0);
+            first[row] = empty ? tiles : (int32_t(low) + (low > float(int32_t(low)))) >> 3;
+            last[row] = empty ? -1 : int32_t(high + 8) / TILE - 1;
+            from = std::min(from, first[row]);
+            to = std::max(to, last[row]);
+        }
+        for (int tile = from; tile <= to; tile++) {
+            const unsigned rows = rows_within(first, last, tile);
+            work.tile_list[size_t(tile) * count + work.tile_count[tile]] = index << 8 | rows;
+            work.tile_count[tile] += rows != 0;
+        }
+    }
+}
+
+constexpr unsigned rows_of_block(int block) { return ((1u << ROWS) - 1) << (block * ROWS); }
+
+struct Place {
+    Lanes x, y;
+};
+
+// Centres of the pixels of a block.
+Place place(int x0, int y0, int block) {
+    float x[LANES], y[LANES];
+    for (int i = 0; i < LANES; i++) {
+        x[i] = float(x0 + i % TILE) + 0.5f;
+        y[i] = float(y0 + block * ROWS + i / TILE) + 0.5f;
+    }
+    return {load(x), load(y)};
+}
+
+// Both passes call this, so that the second decides as the first did.
+inline Lanes alpha_of(const Splat& splat, Lanes dx, Lanes dy) {
+    const Lanes across = fma(dy, all(splat.shear), dx * all(splat.scale));
+    const Lanes faint = fnma(dy * dy, all(splat.spread), all(splat.strength));
+    const Lanes alpha = exp2(larger(fnma(across, across, faint), all(-30.0f)));
+    return where(alpha >= all(MIN_ALPHA), smaller(alpha, all(MAX_ALPHA)));
+}
+
+template <int C>
+void draw_tile(Work& work, int tile, int y0, float* canvas) {
+    const uint32_t* list = work.tile_list.data() + size_t(tile) * work.capacity;
+    const int count = work.tile_count[tile];
+    int counts[BLOCKS] = {};
+    for (int block = 0; block < BLOCKS; block++) {
+        if (work.block_list[block].size() < size_t(count)) work.block_list[block].resize(count);
+    }
+    for (int k = 0; k < count; k++) {
+        for (int block = 0; block < BLOCKS; block++) {
+            work.block_list[block][counts[block]] = list[k] >> 8;
+            counts[block] += (list[k] & rows_of_block(block)) != 0;
+        }
+    }
+    for (int block = 0; block < BLOCKS; block++) {
+        const Place at = place(tile * TILE, y0, block);
+        // The light that passes; negative once the pixel is done.
+        Lanes light = all(1), color[C];
+        for (int c = 0; c < C; c++) color[c] = all(0);
+        for (int k = 0; k < counts[block]; k++) {
+            const Splat& splat = work.splats[work.block_list[block][k]];
+            const Lanes alpha = alpha_of(splat, at.x - all(splat.x), at.y - all(splat.y));
+            const Lanes after = fnma(light, alpha, light);
+            const Mask shown = after > all(MIN_TRANSMITTANCE);
+            const Lanes weight = where(shown, alpha * light);
+            light = select(shown, after, minus_magnitude(light));
+            for (int c = 0; c < C; c++) color[c] = fma(weight, all(splat.color[c]), color[c]);
+            if (k % LOOK_EVERY == LOOK_EVERY - 1 && !any(light > all(0))) break;
+        }
+        for (int c = 0; c < C; c++) store(canvas + (c * BLOCKS + block) * LANES, color[c]);
+        store(canvas + (C * BLOCKS + block) * LANES, all(1) + minus_magnitude(light));
+    }
+}
+
+template <int C>
+void pull_tile(Work& work, int tile, int y0, const float* of_pixel, const float* shown_in_end) {
+    const uint32_t* list = work.tile_list.data() + size_t(tile) * work.capacity;
+    Place at[BLOCKS];
+    Lanes light[BLOCKS], behind[BLOCKS], pull[C + 1][BLOCKS];
+    for (int block = 0; block < BLOCKS; block++) {
+        at[block] = place(tile * TILE, y0, block);
+        light[block] = all(1);
+        behind[block] = all(0);
+        for (int c = 0; c <= C; c++) {
+            pull[c][block] = load(of_pixel + (c * BLOCKS + block) * LANES);
+            behind[block] = fma(pull[c][block], load(shown_in_end + (c * BLOCKS + block) * LANES), behind[block]);
+        }
+    }
+    unsigned alive = 255;
+    for (int k = 0; k < work.tile_count[tile]; k++) {
+        const unsigned rows = list[k] & alive;
+        const int index = list[k] >> 8;
+        if (k % LOOK_EVERY == LOOK_EVERY - 1) {
+            for (int block = 0; block < BLOCKS; block++) {
+                if (!any(light[block] > all(0))) alive &= ~rows_of_block(block);
+            }
+            if (!alive) return;
+        }
+        if (!rows) continue;
+        const Splat& splat = work.splats[index];
+        const Lanes dx = at[0].x - all(splat.x);
+        Lanes sum = all(0), sum_y = all(0), sum_yy = all(0), of_color[C];
+        for (int c = 0; c < C; c++) of_color[c] = all(0);
+        const int first = __builtin_ctz(rows) / ROWS, last = (31 - __builtin_clz(rows)) / ROWS;
+        for (int block = first; block <= last; block++) {
+            const Lanes dy = at[block].y - all(splat.y);
+            const Lanes alpha = alpha_of(splat, dx, dy);
+            const Lanes after = fnma(light[block], alpha, light[block]);
+            const Mask shown = after > all(MIN_TRANSMITTANCE);
+            const Lanes weight = where(shown, alpha * light[block]);
+            light[block] = select(shown, after, minus_magnitude(light[block]));
+            Lanes value = pull[C][block];
+            for (int c = 0; c < C; c++) value = fma(all(splat.color[c]), pull[c][block], value);
+            behind[block] = fnma(weight, value, behind[block]);
+            const Lanes gain = fnma(after, value, behind[block]) * (alpha / (all(1) - alpha));
+            const Lanes of_sigma = where(shown & (all(MAX_ALPHA) > alpha), gain);
+            const Lanes with_y = of_sigma * dy;
+            sum = sum + of_sigma;
+            sum_y = sum_y + with_y;
+            sum_yy = fma(with_y, dy, sum_yy);
+            for (int c = 0; c < C; c++) of_color[c] = fma(weight, pull[c][block], of_color[c]);
+        }
+        Lanes sums[MOMENTS + C] = {sum, sum * dx, sum * dx * dx, sum_y, sum_y * dx, sum_yy};
+        for (int c = 0; c < C; c++) sums[MOMENTS + c] = of_color[c];
+        add_sums(work.sums.data() + size_t(index) * LANES, sums);
+    }
+}
+
+// One tile of a plane, to or from 64 floats; what lies outside the picture is not written and read as 0.
+struct Window {
+    int64_t start;
+    int stride, rows, columns;
+
+    Window(const Shape& shape, int strip, int tile)
+        : start(int64_t(strip) * TILE * shape.width + tile * TILE),
+          stride(shape.width),
+          rows(std::min(TILE, shape.height - strip * TILE)),
+          columns(std::min(TILE, shape.width - tile * TILE)) {}
+
+    void write(float* plane, const float* from) const {
+        for (int row = 0; row < rows; row++) {
+            float* to = plane + start + int64_t(row) * stride;
+            if (columns == TILE) {
+                std::memcpy(to, from + row * TILE, sizeof(float) * TILE);
+            } else {
+                std::memcpy(to, from + row * TILE, sizeof(float) * columns);
+            }
+        }
+    }
+
+    void read(const float* plane, float* to) const {
+        if (rows < TILE || columns < TILE) std::memset(to, 0, sizeof(float) * TILE * TILE);
+        for (int row = 0; row < rows; row++) {
+            const float* from = plane + start + int64_t(row) * stride;
+            if (columns == TILE) {
+                std::memcpy(to + row * TILE, from, sizeof(float) * TILE);
+            } else {
+                std::memcpy(to + row * TILE, from, sizeof(float) * columns);
+            }
+        }
+    }
+};
+
+struct Forward {
+    const Shape& shape;
+    const Gaussians& gaussians;
+    float *image, *cover;
+
+    template <int C>
+    void band(int64_t number, int, int begin, int end, Work& work) const {
+        prepare(shape, gaussians, number, work);
+        list_strips(begin, end, work);
+        float* planes[C + 1];
+        for (int c = 0; c < C; c++) planes[c] = image + (number * C + c) * shape.pixels();
+        planes[C] = cover + number * shape.pixels();
+        alignas(64) float canvas[(C + 1) * TILE * TILE];
+        for (int strip = begin; strip < end; strip++) {
+            const int64_t first = int64_t(strip) * TILE * shape.width;
+            const int64_t last = std::min(first + int64_t(TILE) * shape.width, shape.pixels());
+            for (float* plane : planes) std::memset(plane + first, 0, sizeof(float) * (last - first));
+            list_tiles(shape, strip, strip - begin, work);
+            for (int tile = 0; tile < shape.tiles(); tile++) {
+                if (!work.tile_count[tile]) continue;
+                draw_tile<C>(work, tile, strip * TILE, canvas);
+                const Window window(shape, strip, tile);
+                for (int c = 0; c <= C; c++) window.write(planes[c], canvas + c * TILE * TILE);
+            }
+        }
+    }
+};
+
+struct Backward {
+    const Shape& shape;
+    const Gaussians& gaussians;
+    const float *image, *cover;
+    // Either may be null: no gradient came.
+    const float *of_image, *of_cover;
+    float *of_means, *of_conics, *of_colors, *of_opacities;
+    // Sums of each band of each image, by Gaussian, where there are several bands.
+    float* partial;
+
+    template <int C>
+    void band(int64_t number, int band, int begin, int end, Work& work) const {
+        prepare(shape, gaussians, number, work);
+        list_strips(begin, end, work);
+        work.sums.assign(work.splats.size() * LANES, 0);
+        alignas(64) float pull[(C + 1) * TILE * TILE] = {}, shown[(C + 1) * TILE * TILE] = {};
+        for (int strip = begin; strip < end; strip++) {
+            list_tiles(shape, strip, strip - begin, work);
+            for (int tile = 0; tile < shape.tiles(); tile++) {
+                if (!work.tile_count[tile]) continue;
+                const Window window(shape, strip, tile);
+                for (int c = 0; of_image && c < C; c++) {
+                    const int64_t plane = (number * C + c) * shape.pixels();
+                    window.read(of_image + plane, pull + c * TILE * TILE);
+                    window.read(image + plane, shown + c * TILE * TILE);
+                }
+                if (of_cover) {
+                    window.read(of_cover + number * shape.pixels(), pull + C * TILE * TILE);
+                    window.read(cover + number * shape.pixels(), shown + C * TILE * TILE);
+                }
+                pull_tile<C>(work, tile, strip * TILE, pull, shown);
+            }
+        }
+        for (size_t i = 0; i < work.splats.size(); i++) {
+            const float* sums = work.sums.data() + i * LANES;
+            const int64_t gaussian = number * shape.gaussians + work.splats[i].source;
+            if (partial) {
+                const int64_t row = (number * shape.bands() + band) * shape.gaussians + work.splats[i].source;
+                std::copy(sums, sums + LANES, partial + row * LANES);
+            } else {
+                write(gaussian, sums);
+            }
+        }
+    }
+
+    // Adds up the bands of an image.
+    void join(int64_t number) const {
+        for (int64_t i = 0; i < shape.gaussians; i++) {
+            float sums[LANES] = {};
+            for (int band = 0; band < shape.bands(); band++) {
+                const int64_t row = (number * shape.bands() + band) * shape.gaussians + i;
+                for (int lane = 0; lane < LANES; lane++) sums[lane] += partial[row * LANES + lane];
+            }
+            if (std::any_of(sums, sums + LANES, [](float sum) { return sum != 0; })) {
+                write(number * shape.gaussians + i, sums);
+            }
+        }
+    }
+
+    // From the gradient of sigma, summed with the powers of dx and dy, to the gradients of one Gaussian.
+    void write(int64_t i, const float* sums) const {
+        double sum[MOMENTS];
+        for (int k = 0; k < MOMENTS; k++) sum[k] = sums[sum_at(k)];
+        const double a = gaussians.conics[3 * i], b = gaussians.conics[3 * i + 1], c = gaussians.conics[3 * i + 2];
+        of_means[2 * i] = float(-(a * sum[1] + b * sum[3]));
+        of_means[2 * i + 1] = float(-(b * sum[1] + c * sum[3]));
+        of_conics[3 * i] = float(0.5 * sum[2]);
+        of_conics[3 * i + 1] = float(sum[4]);
+        of_conics[3 * i + 2] = float(0.5 * sum[5]);
+        of_opacities[i] = float(-sum[0] / gaussians.opacities[i]);
+        for (int k = 0; k < shape.channels; k++) of_colors[i * shape.channels + k] = sums[sum_at(MOMENTS + k)];
+    }
+};
+
+// Runs work(task, memory) for every task, on so many threads. False where memory ran out.
+template <class Task>
+bool run(int64_t tasks, int threads, Task task) {
+    std::atomic<int64_t> next{0};
+    std::atomic<bool> failed{false};
+    const auto loop = [&] {
+        try {
+            Work work;
+            for (int64_t i = next++; i < tasks && !failed; i = next++) task(i, work);
+        } catch (const std::bad_alloc&) {
+            failed = true;
+        }
+    };
+    std::vector<std::thread> others;
+    try {
+        for (int64_t i = 1; i < std::min<int64_t>(threads, tasks); i++) others.emplace_back(loop);
+    } catch (const std::exception&) {
+        // Fewer threads, the same result.
+    }
+    loop();
+    for (auto& thread : others) thread.join();
+    return !failed;
+}
+
+template <int C, class Pass>
+bool run_bands(const Pass& pass, int threads) {
+    const Shape& shape = pass.shape;
+    return run(shape.images * shape.bands(), threads, [&](int64_t task, Work& work) {
+        const int band = int(task % shape.bands());
+        const int begin = shape.bands() == 1 ? 0 : band * STRIPS_OF_BAND;
+        const int end = shape.bands() == 1 ? shape.strips() : std::min(begin + STRIPS_OF_BAND, shape.strips());
+        pass.template band<C>(task / shape.bands(), band, begin, end, work);
+    });
+}
+
+template <class Pass>
+bool run_channels(const Pass& pass, int threads) {
+    switch (pass.shape.channels) {
+        case 1: return run_bands<1>(pass, threads);
+        case 2: return run_bands<2>(pass, threads);
+        case 3: return run_bands<3>(pass, threads);
+        case 4: return run_bands<4>(pass, threads);
+        case 5: return run_bands<5>(pass, threads);
+        case 6: return run_bands<6>(pass, threads);
+        case 7: return run_bands<7>(pass, threads);
+        case 8: return run_bands<8>(pass, threads);
+        default: return false;
+    }
+}
+
+// Fresh memory comes in pages of 4 KiB, each with a fault that costs more than filling it; ask for large ones.
+void prefer_large_pages(float* start, int64_t count) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    const uintptr_t page = uintptr_t(1) << 21;
+    const uintptr_t begin = (uintptr_t(start) + page - 1) / page * page, end = uintptr_t(start + count) / page * page;
+    if (end > begin) madvise((void*)begin, end - begin, MADV_HUGEPAGE);
+#endif
+}
+
+}  // namespace
+
+extern "C" {
+
+// All arrays are dense, images first; see cpu.py. Returns 0, or 1 where memory ran out.
+int splat_forward(const float* means, const float* conics, const float* colors, const float* opacities,
+                  const int64_t* keys, int64_t images, int64_t gaussians, int channels, int height, int width,
+                  int threads, float* image, float* cover) {
+    const Shape shape = {images, gaussians, channels, height, width};
+    const Gaussians all = {means, conics, colors, opacities, keys};
+    prefer_large_pages(image, images * channels * shape.pixels());
+    prefer_large_pages(cover, images * shape.pixels());
+    return !run_channels(Forward{shape, all, image, cover}, threads);
+}
+
+// The four results are given filled with 0.
+int splat_backward(const float* means, const float* conics, const float* colors, const float* opacities,
+                   const int64_t* keys, int64_t images, int64_t gaussians, int channels, int height, int width,
+                   int threads, const float* image, const float* cover, const float* of_image, const float* of_cover,
+                   float* of_means, float* of_conics, float* of_colors, float* of_opacities) {
+    const Shape shape = {images, gaussians, channels, height, width};
+    const Gaussians all = {means, conics, colors, opacities, keys};
+    try {
+        std::vector<float> partial(shape.bands() > 1 ? images * shape.bands() * gaussians * LANES : 0);
+        const Backward pass = {shape,    all,       image,     cover,        of_image, of_cover,
+                               of_means, of_conics, of_colors, of_opacities, partial.empty() ? nullptr : partial.data()};
+        if (!run_channels(pass, threads)) return 1;
+        if (partial.empty()) return 0;
+        return !run(images, threads, [&](int64_t number, Work&) { pass.join(number); });
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+}
