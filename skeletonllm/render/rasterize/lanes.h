@@ -33,16 +33,14 @@ static inline Lanes operator/(Lanes a, Lanes b) { return {_mm512_div_ps(a.v, b.v
 static inline Lanes fma(Lanes a, Lanes b, Lanes c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 static inline Lanes fnma(Lanes a, Lanes b, Lanes c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
 static inline Lanes smaller(Lanes a, Lanes b) { return {_mm512_min_ps(a.v, b.v)}; }
-static inline Lanes larger(Lanes a, Lanes b) { return {_mm512_max_ps(a.v, b.v)}; }
 static inline Mask operator>(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ)}; }
 static inline Mask operator>=(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GE_OQ)}; }
 static inline Mask operator&(Mask a, Mask b) { return {static_cast<__mmask16>(a.bits & b.bits)}; }
 static inline bool any(Mask a) { return a.bits != 0; }
 static inline Lanes select(Mask m, Lanes a, Lanes b) { return {_mm512_mask_blend_ps(m.bits, b.v, a.v)}; }
 static inline Lanes where(Mask m, Lanes a) { return {_mm512_maskz_mov_ps(m.bits, a.v)}; }
-static inline Lanes minus_magnitude(Lanes a) { return {_mm512_or_ps(a.v, _mm512_set1_ps(-0.0f))}; }
 
-// 2^x for -100 < x < 127: a polynomial for the fraction (minimax in relative error, 1.5e-7 with its rounding).
+// 2^x for x < 127: a polynomial for the fraction (minimax in relative error, 1.5e-7 with its rounding).
 static inline Lanes exp2(Lanes x) {
     const Lanes f = {_mm512_reduce_ps(x.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
     Lanes p = all(0x1.ec320ap-10f);
@@ -139,7 +137,6 @@ static inline Lanes select(Mask m, Lanes a, Lanes b) {
 static inline Lanes where(Mask m, Lanes a) { EACH(Lanes, (Floats)(m.v[i] & (Ints)a.v[i])); }
 static inline Lanes smaller(Lanes a, Lanes b) { return select(b > a, a, b); }
 static inline Lanes larger(Lanes a, Lanes b) { return select(a > b, a, b); }
-static inline Lanes minus_magnitude(Lanes a) { EACH(Lanes, (Floats)((Ints)a.v[i] | INT32_MIN)); }
 static inline bool any(Mask a) {
     int32_t found = 0;
     for (int i = 0; i < PARTS; i++) {
@@ -152,11 +149,11 @@ static inline bool any(Mask a) {
     return found != 0;
 }
 
-// 2^x for -100 < x < 127: a polynomial for the fraction (minimax in relative error, 2.1e-7 with its rounding).
+// 2^x for x < 127: a polynomial for the fraction (minimax in relative error, 2.1e-7 with its rounding).
 static inline Lanes exp2(Lanes x) {
-    const Lanes round = all(0x1.8p23f);
-    const Lanes whole = x + round;
-    const Lanes f = x - (whole - round);
+    const Lanes round = all(0x1.8p23f), bounded = larger(x, all(-100));
+    const Lanes whole = bounded + round;
+    const Lanes f = bounded - (whole - round);
     Lanes p = all(0x1.5c08e6p-10f);
     p = fma(p, f, all(0x1.3d0c52p-7f));
     p = fma(p, f, all(0x1.c6b6e4p-5f));

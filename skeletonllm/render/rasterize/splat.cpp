@@ -8,13 +8,11 @@
 // Work is divided by image and, where there are few images, into bands of rows that depend on the shape of the batch only.
 // Every sum has one order, whatever the number of threads.
 
-#include <algorithm>
 #include <atomic>
 #include <new>
 #include <thread>
-#include <vector>
 
-#include "lanes.h"
+#include "lists.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -22,185 +20,11 @@
 
 namespace {
 
-constexpr int TILE = 8;
-constexpr int BLOCKS = TILE * TILE / LANES;
-constexpr int ROWS = TILE / BLOCKS;
-constexpr int MAX_CHANNELS = 8;
 constexpr int MOMENTS = 6;
-constexpr float MIN_ALPHA = 1.0f / 255;
 constexpr float MAX_ALPHA = 0.999f;
 constexpr float MIN_TRANSMITTANCE = 1e-4f;
-constexpr double LOG2_E = 1.4426950408889634;
-// Few images are divided into bands of so many strips.
-constexpr int MANY_IMAGES = 16;
-constexpr int STRIPS_OF_BAND = 8;
 // So often the loops look whether all pixels are done.
 constexpr int LOOK_EVERY = 16;
-
-struct Shape {
-    int64_t images, gaussians;
-    int channels, height, width;
-
-    int strips() const { return (height + TILE - 1) / TILE; }
-    int tiles() const { return (width + TILE - 1) / TILE; }
-    int bands() const { return images >= MANY_IMAGES ? 1 : (strips() + STRIPS_OF_BAND - 1) / STRIPS_OF_BAND; }
-    int64_t pixels() const { return int64_t(height) * width; }
-};
-
-struct Gaussians {
-    const float *means, *conics, *colors, *opacities;
-    const int64_t* keys;
-};
-
-// log2(alpha) = strength - (scale dx + shear dy)^2 - spread dy^2: a sum of squares loses no digits.
-struct Splat {
-    float x, y, scale, shear, spread, strength;
-    float color[MAX_CHANNELS];
-    int32_t source;
-    int32_t pad;
-};
-
-// Where alpha reaches the cut: rows, and in a row dy the columns x - slant dy +- sqrt(reach - spread dy^2) / scale.
-struct Extent {
-    float slant, reach, width;
-    int32_t first, last;
-};
-
-struct Work {
-    std::vector<std::pair<uint64_t, uint32_t>> order, other;
-    std::vector<Splat> splats;
-    std::vector<Extent> extents;
-    std::vector<int32_t> strip_start;
-    std::vector<uint32_t> strip_list;
-    // Of each tile of the strip: (splat << 8 | rows) in depth order.
-    std::vector<uint32_t> tile_list;
-    std::vector<int32_t> tile_count;
-    int capacity;
-    std::vector<uint32_t> block_list[BLOCKS];
-    std::vector<float> sums;
-};
-
-// Stable, by the bytes in which any two keys differ.
-void sort_by_key(const int64_t* keys, int64_t count, Work& work) {
-    work.order.resize(count);
-    work.other.resize(count);
-    uint64_t differ = 0;
-    for (int64_t i = 0; i < count; i++) {
-        work.order[i] = {uint64_t(keys[i]) ^ (uint64_t(1) << 63), uint32_t(i)};
-        differ |= uint64_t(keys[i]) ^ uint64_t(keys[0]);
-    }
-    for (int shift = 0; shift < 64; shift += 8) {
-        if (!(differ >> shift & 255)) continue;
-        uint32_t place[257] = {};
-        for (const auto& item : work.order) place[(item.first >> shift & 255) + 1]++;
-        for (int i = 0; i < 256; i++) place[i + 1] += place[i];
-        for (const auto& item : work.order) work.other[place[item.first >> shift & 255]++] = item;
-        work.order.swap(work.other);
-    }
-}
-
-bool finite(const float* values, int count) {
-    for (int i = 0; i < count; i++) {
-        if (!std::isfinite(values[i])) return false;
-    }
-    return true;
-}
-
-// Depth order, leaving out what cannot be drawn or shows nowhere.
-void prepare(const Shape& shape, const Gaussians& all, int64_t image, Work& work) {
-    const int64_t start = image * shape.gaussians;
-    sort_by_key(all.keys + start, shape.gaussians, work);
-    work.splats.clear();
-    work.extents.clear();
-    for (const auto& item : work.order) {
-        const int64_t i = start + item.second;
-        const float *mean = all.means + 2 * i, *conic = all.conics + 3 * i, *color = all.colors + shape.channels * i;
-        const float opacity = all.opacities[i];
-        const double a = conic[0], b = conic[1], c = conic[2], determinant = a * c - b * b;
-        if (!(opacity >= MIN_ALPHA) || !finite(&opacity, 1) || !finite(mean, 2) || !finite(conic, 3)) continue;
-        if (!(a > 0) || !(determinant > 0) || !finite(color, shape.channels)) continue;
-        const double strength = std::log2(double(opacity));
-        const double reach = strength + std::log2(255.0) + 1e-5;
-        const double spread = determinant / a * (0.5 * LOG2_E), scale = std::sqrt(a * (0.5 * LOG2_E));
-        const double half = std::sqrt(reach / spread), wide = std::sqrt(reach * c / (determinant * (0.5 * LOG2_E)));
-        const double first = std::max(std::ceil(mean[1] - half - 0.5), 0.0);
-        const double last = std::min(std::floor(mean[1] + half - 0.5), shape.height - 1.0);
-        if (!(first <= last) || !(mean[0] + wide > 0) || !(mean[0] - wide < shape.width)) continue;
-        Splat splat = {};
-        splat.x = mean[0], splat.y = mean[1];
-        splat.scale = float(scale), splat.shear = float(scale * (b / a)), splat.spread = float(spread);
-        splat.strength = float(std::min(strength, 100.0));
-        splat.source = int32_t(item.second);
-        std::copy(color, color + shape.channels, splat.color);
-        work.splats.push_back(splat);
-        work.extents.push_back({float(b / a), float(reach), float(1 / scale), int32_t(first), int32_t(last)});
-    }
-}
-
-// The splats that touch each strip of [begin, end), in depth order.
-void list_strips(int begin, int end, Work& work) {
-    work.strip_start.assign(end - begin + 2, 0);
-    const auto each = [&](auto take) {
-        for (size_t i = 0; i < work.extents.size(); i++) {
-            const int first = std::max(work.extents[i].first / TILE, begin);
-            const int last = std::min(work.extents[i].last / TILE, end - 1);
-            for (int strip = first; strip <= last; strip++) take(strip - begin, uint32_t(i));
-        }
-    };
-    each([&](int strip, uint32_t) { work.strip_start[strip + 2]++; });
-    for (size_t i = 2; i < work.strip_start.size(); i++) work.strip_start[i] += work.strip_start[i - 1];
-    work.strip_list.resize(work.strip_start.back());
-    each([&](int strip, uint32_t splat) { work.strip_list[work.strip_start[strip + 1]++] = splat; });
-}
-
-unsigned rows_within(const int32_t* first, const int32_t* last, int tile) {
-#if defined(__AVX2__)
-    const __m256i t = _mm256_set1_epi32(tile);
-    const __m256i before = _mm256_cmpgt_epi32(_mm256_loadu_si256((const __m256i*)first), t);
-    const __m256i after = _mm256_cmpgt_epi32(t, _mm256_loadu_si256((const __m256i*)last));
-    return ~_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_or_si256(before, after))) & 255;
-#else
-    unsigned rows = 0;
-    for (int row = 0; row < TILE; row++) rows |= unsigned(first[row] <= tile && tile <= last[row]) << row;
-    return rows;
-#endif
-}
-
-// The splats that touch each tile of a strip, with the rows in which they do.
-void list_tiles(const Shape& shape, int strip, int number, Work& work) {
-    const int begin = work.strip_start[number], count = work.strip_start[number + 1] - begin, tiles = shape.tiles();
-    work.capacity = count;
-    work.tile_count.assign(tiles, 0);
-    if (work.tile_list.size() < size_t(count) * tiles) work.tile_list.resize(size_t(count) * tiles);
-    const float right = float(tiles * TILE);
-    for (int k = 0; k < count; k++) {
-        const uint32_t index = work.strip_list[begin + k];
-        const Splat& splat = work.splats[index];
-        const Extent& extent = work.extents[index];
-        int32_t first[TILE], last[TILE];
-        int32_t from = tiles, to = -1;
-        for (int row = 0; row < TILE; row++) {
-            const float dy = float(strip * TILE + row) + 0.5f - splat.y;
-            const float left = extent.reach - splat.spread * dy * dy;
-            const float half = std::sqrt(left > 0 ? left : 0) * extent.width;
-            const float middle = splat.x - extent.slant * dy;
-            // A pixel's centre lies half a pixel inside it; a little more, for rounding.
-            float low = middle - half - 0.501f, high = middle + half - 0.499f;
-            low = low > 0 ? (low < right ? low : right) : 0;
-            high = high < right - 1 ? (high > -8 ? high : -8) : right - 1;
-            const bool empty = !(left >= 0);
-            first[row] = empty ? tiles : (int32_t(low) + (low > float(int32_t(low)))) >> 3;
-            last[row] = empty ? -1 : int32_t(high + 8) / TILE - 1;
-            from = std::min(from, first[row]);
-            to = std::max(to, last[row]);
-        }
-        for (int tile = from; tile <= to; tile++) {
-            const unsigned rows = rows_within(first, last, tile);
-            work.tile_list[size_t(tile) * count + work.tile_count[tile]] = index << 8 | rows;
-            work.tile_count[tile] += rows != 0;
-        }
-    }
-}
 
 constexpr unsigned rows_of_block(int block) { return ((1u << ROWS) - 1) << (block * ROWS); }
 
@@ -222,7 +46,7 @@ Place place(int x0, int y0, int block) {
 inline Lanes alpha_of(const Splat& splat, Lanes dx, Lanes dy) {
     const Lanes across = fma(dy, all(splat.shear), dx * all(splat.scale));
     const Lanes faint = fnma(dy * dy, all(splat.spread), all(splat.strength));
-    const Lanes alpha = exp2(larger(fnma(across, across, faint), all(-30.0f)));
+    const Lanes alpha = exp2(fnma(across, across, faint));
     return where(alpha >= all(MIN_ALPHA), smaller(alpha, all(MAX_ALPHA)));
 }
 
@@ -242,8 +66,8 @@ void draw_tile(Work& work, int tile, int y0, float* canvas) {
     }
     for (int block = 0; block < BLOCKS; block++) {
         const Place at = place(tile * TILE, y0, block);
-        // The light that passes; negative once the pixel is done.
-        Lanes light = all(1), color[C];
+        // The light that passes; it only falls, so a pixel that is done stays done. And what is left of it in the end.
+        Lanes light = all(1), left = all(1), color[C];
         for (int c = 0; c < C; c++) color[c] = all(0);
         for (int k = 0; k < counts[block]; k++) {
             const Splat& splat = work.splats[work.block_list[block][k]];
@@ -251,12 +75,13 @@ void draw_tile(Work& work, int tile, int y0, float* canvas) {
             const Lanes after = fnma(light, alpha, light);
             const Mask shown = after > all(MIN_TRANSMITTANCE);
             const Lanes weight = where(shown, alpha * light);
-            light = select(shown, after, minus_magnitude(light));
+            light = after;
+            left = select(shown, after, left);
             for (int c = 0; c < C; c++) color[c] = fma(weight, all(splat.color[c]), color[c]);
-            if (k % LOOK_EVERY == LOOK_EVERY - 1 && !any(light > all(0))) break;
+            if (k % LOOK_EVERY == LOOK_EVERY - 1 && !any(light > all(MIN_TRANSMITTANCE))) break;
         }
         for (int c = 0; c < C; c++) store(canvas + (c * BLOCKS + block) * LANES, color[c]);
-        store(canvas + (C * BLOCKS + block) * LANES, all(1) + minus_magnitude(light));
+        store(canvas + (C * BLOCKS + block) * LANES, all(1) - left);
     }
 }
 
@@ -280,7 +105,7 @@ void pull_tile(Work& work, int tile, int y0, const float* of_pixel, const float*
         const int index = list[k] >> 8;
         if (k % LOOK_EVERY == LOOK_EVERY - 1) {
             for (int block = 0; block < BLOCKS; block++) {
-                if (!any(light[block] > all(0))) alive &= ~rows_of_block(block);
+                if (!any(light[block] > all(MIN_TRANSMITTANCE))) alive &= ~rows_of_block(block);
             }
             if (!alive) return;
         }
@@ -290,13 +115,14 @@ void pull_tile(Work& work, int tile, int y0, const float* of_pixel, const float*
         Lanes sum = all(0), sum_y = all(0), sum_yy = all(0), of_color[C];
         for (int c = 0; c < C; c++) of_color[c] = all(0);
         const int first = __builtin_ctz(rows) / ROWS, last = (31 - __builtin_clz(rows)) / ROWS;
+#pragma GCC unroll 1
         for (int block = first; block <= last; block++) {
             const Lanes dy = at[block].y - all(splat.y);
             const Lanes alpha = alpha_of(splat, dx, dy);
             const Lanes after = fnma(light[block], alpha, light[block]);
             const Mask shown = after > all(MIN_TRANSMITTANCE);
             const Lanes weight = where(shown, alpha * light[block]);
-            light[block] = select(shown, after, minus_magnitude(light[block]));
+            light[block] = after;
             Lanes value = pull[C][block];
             for (int c = 0; c < C; c++) value = fma(all(splat.color[c]), pull[c][block], value);
             behind[block] = fnma(weight, value, behind[block]);
