@@ -28,10 +28,14 @@ static inline void store(float* p, Lanes a) { _mm512_storeu_ps(p, a.v); }
 static inline Lanes operator+(Lanes a, Lanes b) { return {_mm512_add_ps(a.v, b.v)}; }
 static inline Lanes operator-(Lanes a, Lanes b) { return {_mm512_sub_ps(a.v, b.v)}; }
 static inline Lanes operator*(Lanes a, Lanes b) { return {_mm512_mul_ps(a.v, b.v)}; }
-static inline Lanes operator/(Lanes a, Lanes b) { return {_mm512_div_ps(a.v, b.v)}; }
 // a b + c, and c - a b, rounded once.
 static inline Lanes fma(Lanes a, Lanes b, Lanes c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 static inline Lanes fnma(Lanes a, Lanes b, Lanes c) { return {_mm512_fnmadd_ps(a.v, b.v, c.v)}; }
+// a / b to within the last bit but one.
+static inline Lanes quotient(Lanes a, Lanes b) {
+    const Lanes about = {_mm512_rcp14_ps(b.v)};
+    return a * fma(fnma(b, about, all(1)), about, about);
+}
 static inline Lanes smaller(Lanes a, Lanes b) { return {_mm512_min_ps(a.v, b.v)}; }
 static inline Mask operator>(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ)}; }
 static inline Mask operator>=(Lanes a, Lanes b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_GE_OQ)}; }
@@ -40,16 +44,19 @@ static inline bool any(Mask a) { return a.bits != 0; }
 static inline Lanes select(Mask m, Lanes a, Lanes b) { return {_mm512_mask_blend_ps(m.bits, b.v, a.v)}; }
 static inline Lanes where(Mask m, Lanes a) { return {_mm512_maskz_mov_ps(m.bits, a.v)}; }
 
+// Vectors worked on at once in long chains of operations: one waits while the next goes on.
+constexpr int ABREAST = 4;
+
 // 2^x for x < 127: a polynomial for the fraction (minimax in relative error, 1.5e-7 with its rounding).
-static inline Lanes exp2(Lanes x) {
-    const Lanes f = {_mm512_reduce_ps(x.v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
-    Lanes p = all(0x1.ec320ap-10f);
-    p = fma(p, f, all(0x1.26900cp-7f));
-    p = fma(p, f, all(0x1.c95446p-5f));
-    p = fma(p, f, all(0x1.ebd5a8p-3f));
-    p = fma(p, f, all(0x1.62e4f6p-1f));
-    p = fma(p, f, all(0x1.fffffep-1f));
-    return {_mm512_scalef_ps(p.v, x.v)};
+static inline void exp2(Lanes (&x)[ABREAST]) {
+    constexpr float factors[] = {0x1.26900cp-7f, 0x1.c95446p-5f, 0x1.ebd5a8p-3f, 0x1.62e4f6p-1f, 0x1.fffffep-1f};
+    Lanes f[ABREAST], p[ABREAST];
+    for (int i = 0; i < ABREAST; i++) f[i] = {_mm512_reduce_ps(x[i].v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC)};
+    for (int i = 0; i < ABREAST; i++) p[i] = all(0x1.ec320ap-10f);
+    for (const float factor : factors) {
+        for (int i = 0; i < ABREAST; i++) p[i] = fma(p[i], f[i], all(factor));
+    }
+    for (int i = 0; i < ABREAST; i++) x[i] = {_mm512_scalef_ps(p[i].v, x[i].v)};
 }
 
 // Where `add_sums` puts the sum over the lanes of vector number `i`.
@@ -112,7 +119,7 @@ static inline void store(float* p, Lanes a) { std::memcpy(p, &a, sizeof a); }
 static inline Lanes operator+(Lanes a, Lanes b) { EACH(Lanes, a.v[i] + b.v[i]); }
 static inline Lanes operator-(Lanes a, Lanes b) { EACH(Lanes, a.v[i] - b.v[i]); }
 static inline Lanes operator*(Lanes a, Lanes b) { EACH(Lanes, a.v[i] * b.v[i]); }
-static inline Lanes operator/(Lanes a, Lanes b) { EACH(Lanes, a.v[i] / b.v[i]); }
+static inline Lanes quotient(Lanes a, Lanes b) { EACH(Lanes, a.v[i] / b.v[i]); }
 // a b + c, and c - a b, rounded once where the processor can.
 #if defined(__FMA__)
 static inline Lanes fma(Lanes a, Lanes b, Lanes c) { EACH(Lanes, _mm256_fmadd_ps(a.v[i], b.v[i], c.v[i])); }
@@ -149,18 +156,25 @@ static inline bool any(Mask a) {
     return found != 0;
 }
 
+// Vectors worked on at once in long chains of operations: one waits while the next goes on.
+constexpr int ABREAST = 2;
+
+static inline Lanes shifted_up(Lanes p, Lanes whole) { EACH(Lanes, (Floats)((Ints)p.v[i] + ((Ints)whole.v[i] << 23))); }
+
 // 2^x for x < 127: a polynomial for the fraction (minimax in relative error, 2.1e-7 with its rounding).
-static inline Lanes exp2(Lanes x) {
-    const Lanes round = all(0x1.8p23f), bounded = larger(x, all(-100));
-    const Lanes whole = bounded + round;
-    const Lanes f = bounded - (whole - round);
-    Lanes p = all(0x1.5c08e6p-10f);
-    p = fma(p, f, all(0x1.3d0c52p-7f));
-    p = fma(p, f, all(0x1.c6b6e4p-5f));
-    p = fma(p, f, all(0x1.ebf918p-3f));
-    p = fma(p, f, all(0x1.62e428p-1f));
-    p = fma(p, f, all(0x1.000002p+0f));
-    EACH(Lanes, (Floats)((Ints)p.v[i] + ((Ints)whole.v[i] << 23)));
+static inline void exp2(Lanes (&x)[ABREAST]) {
+    constexpr float factors[] = {0x1.3d0c52p-7f, 0x1.c6b6e4p-5f, 0x1.ebf918p-3f, 0x1.62e428p-1f, 0x1.000002p+0f};
+    // Added to a small number it leaves the nearest whole one in the last bits.
+    const Lanes round = all(0x1.8p23f);
+    Lanes whole[ABREAST], f[ABREAST], p[ABREAST];
+    for (int i = 0; i < ABREAST; i++) x[i] = larger(x[i], all(-100));
+    for (int i = 0; i < ABREAST; i++) whole[i] = x[i] + round;
+    for (int i = 0; i < ABREAST; i++) f[i] = x[i] - (whole[i] - round);
+    for (int i = 0; i < ABREAST; i++) p[i] = all(0x1.5c08e6p-10f);
+    for (const float factor : factors) {
+        for (int i = 0; i < ABREAST; i++) p[i] = fma(p[i], f[i], all(factor));
+    }
+    for (int i = 0; i < ABREAST; i++) x[i] = shifted_up(p[i], whole[i]);
 }
 
 // Where `add_sums` puts the sum over the lanes of vector number `i`.

@@ -14,7 +14,9 @@ constexpr int BLOCKS = TILE * TILE / LANES;
 constexpr int ROWS = TILE / BLOCKS;
 constexpr int MAX_CHANNELS = 8;
 constexpr float MIN_ALPHA = 1.0f / 255;
-constexpr double LOG2_E = 1.4426950408889634;
+constexpr double HALF_LOG2_E = 0.5 * 1.4426950408889634;
+// A little more than log2(255), for rounding.
+constexpr float LOG2_255 = 7.99436f;
 // From so many images on each is one piece of work; fewer are divided into bands of so many strips.
 constexpr int MANY_IMAGES = 16;
 constexpr int STRIPS_OF_BAND = 8;
@@ -35,11 +37,9 @@ struct Gaussians {
 };
 
 // log2(alpha) = strength - (scale dx + shear dy)^2 - spread dy^2: a sum of squares loses no digits.
-struct Splat {
+struct alignas(64) Splat {
     float x, y, scale, shear, spread, strength;
     float color[MAX_CHANNELS];
-    int32_t source;
-    int32_t pad;
 };
 
 // Where alpha reaches the cut: rows, and in a row dy the columns x - slant dy +- sqrt(reach - spread dy^2) / scale.
@@ -54,11 +54,10 @@ struct Work {
     std::vector<Extent> extents;
     std::vector<int32_t> strip_start;
     std::vector<uint32_t> strip_list;
-    // Of each tile of the strip: (splat << 8 | rows) in depth order.
+    // Of each tile of the strip in depth order: splat << BLOCKS | a bit for each block that it touches.
     std::vector<uint32_t> tile_list;
     std::vector<int32_t> tile_count;
     int capacity;
-    std::vector<uint32_t> block_list[BLOCKS];
     std::vector<float> sums;
 };
 
@@ -88,34 +87,35 @@ bool finite(const float* values, int count) {
     return true;
 }
 
-// Depth order, leaving out what cannot be drawn or shows nowhere.
+// Where each Gaussian of an image shows; nowhere what cannot be drawn.
 void prepare(const Shape& shape, const Gaussians& all, int64_t image, Work& work) {
     const int64_t start = image * shape.gaussians;
     sort_by_key(all.keys + start, shape.gaussians, work);
-    work.splats.clear();
-    work.extents.clear();
-    for (const auto& item : work.order) {
-        const int64_t i = start + item.second;
+    work.splats.resize(shape.gaussians);
+    work.extents.resize(shape.gaussians);
+    for (int64_t at = 0; at < shape.gaussians; at++) {
+        const int64_t i = start + at;
         const float *mean = all.means + 2 * i, *conic = all.conics + 3 * i, *color = all.colors + shape.channels * i;
         const float opacity = all.opacities[i];
-        const double a = conic[0], b = conic[1], c = conic[2], determinant = a * c - b * b;
+        work.extents[at].last = -1;
+        const double a = conic[0], b = conic[1], determinant = a * conic[2] - b * b;
         if (!(opacity >= MIN_ALPHA) || !finite(&opacity, 1) || !finite(mean, 2) || !finite(conic, 3)) continue;
         if (!(a > 0) || !(determinant > 0) || !finite(color, shape.channels)) continue;
-        const double strength = std::log2(double(opacity));
-        const double reach = strength + std::log2(255.0) + 1e-5;
-        const double spread = determinant / a * (0.5 * LOG2_E), scale = std::sqrt(a * (0.5 * LOG2_E));
-        const double half = std::sqrt(reach / spread), wide = std::sqrt(reach * c / (determinant * (0.5 * LOG2_E)));
-        const double first = std::max(std::ceil(mean[1] - half - 0.5), 0.0);
-        const double last = std::min(std::floor(mean[1] + half - 0.5), shape.height - 1.0);
-        if (!(first <= last) || !(mean[0] + wide > 0) || !(mean[0] - wide < shape.width)) continue;
-        Splat splat = {};
+        const double inverse = 1 / a;
+        const float strength = std::log2(opacity), reach = strength + LOG2_255;
+        const float slant = float(b * inverse), spread = float(determinant * inverse * HALF_LOG2_E);
+        const float scale = std::sqrt(float(a * HALF_LOG2_E)), width = 1 / scale, height = reach / spread;
+        const float half = std::sqrt(height), wide = std::sqrt(reach * width * width + slant * slant * height);
+        const float first = std::ceil(mean[1] - half - 0.501f), last = std::floor(mean[1] + half - 0.499f);
+        if (!(last >= 0) || !(first < float(shape.height))) continue;
+        if (!(mean[0] + wide > -1) || !(mean[0] - wide < float(shape.width + 1))) continue;
+        Splat& splat = work.splats[at];
         splat.x = mean[0], splat.y = mean[1];
-        splat.scale = float(scale), splat.shear = float(scale * (b / a)), splat.spread = float(spread);
-        splat.strength = float(std::min(strength, 100.0));
-        splat.source = int32_t(item.second);
-        std::copy(color, color + shape.channels, splat.color);
-        work.splats.push_back(splat);
-        work.extents.push_back({float(b / a), float(reach), float(1 / scale), int32_t(first), int32_t(last)});
+        splat.scale = scale, splat.shear = scale * slant, splat.spread = spread;
+        splat.strength = std::min(strength, 100.0f);
+        for (int c = 0; c < shape.channels; c++) splat.color[c] = color[c];
+        work.extents[at] = {slant, reach, width, int32_t(std::max(first, 0.0f)),
+                            int32_t(std::min(last, float(shape.height - 1)))};
     }
 }
 
@@ -123,10 +123,10 @@ void prepare(const Shape& shape, const Gaussians& all, int64_t image, Work& work
 void list_strips(int begin, int end, Work& work) {
     work.strip_start.assign(end - begin + 2, 0);
     const auto each = [&](auto take) {
-        for (size_t i = 0; i < work.extents.size(); i++) {
-            const int first = std::max(work.extents[i].first / TILE, begin);
-            const int last = std::min(work.extents[i].last / TILE, end - 1);
-            for (int strip = first; strip <= last; strip++) take(strip - begin, uint32_t(i));
+        for (const auto& item : work.order) {
+            const Extent& extent = work.extents[item.second];
+            const int first = std::max(extent.first / TILE, begin), last = std::min(extent.last, end * TILE - 1);
+            for (int strip = first; strip * TILE <= last; strip++) take(strip - begin, item.second);
         }
     };
     each([&](int strip, uint32_t) { work.strip_start[strip + 2]++; });
@@ -144,15 +144,16 @@ struct Spans {
 #endif
     int from, to;
 
-    // Bits of the rows that touch a tile.
-    unsigned rows(int tile) const {
+    // A bit for each block of a tile that some row touches.
+    unsigned blocks(int tile) const {
 #if defined(__AVX2__)
         const __m256i t = _mm256_set1_epi32(tile);
         const __m256i out = _mm256_or_si256(_mm256_cmpgt_epi32(first, t), _mm256_cmpgt_epi32(t, last));
-        return ~_mm256_movemask_ps(_mm256_castsi256_ps(out)) & 255;
+        const __m256i both = _mm256_and_si256(out, _mm256_shuffle_epi32(out, 0xB1));
+        return ~_mm256_movemask_pd(_mm256_castsi256_pd(both)) & ((1u << BLOCKS) - 1);
 #else
         unsigned found = 0;
-        for (int row = 0; row < TILE; row++) found |= unsigned(first[row] <= tile && tile <= last[row]) << row;
+        for (int row = 0; row < TILE; row++) found |= unsigned(first[row] <= tile && tile <= last[row]) << row / ROWS;
         return found;
 #endif
     }
@@ -204,14 +205,21 @@ void list_tiles(const Shape& shape, int strip, int number, Work& work) {
     work.capacity = count;
     work.tile_count.assign(tiles, 0);
     if (work.tile_list.size() < size_t(count) * tiles) work.tile_list.resize(size_t(count) * tiles);
-    for (int k = 0; k < count; k++) {
-        const uint32_t index = work.strip_list[begin + k];
-        const Spans spans =
-            spans_of(work.splats[index], work.extents[index], float(strip * TILE) + 0.5f, float(tiles * TILE));
-        for (int tile = spans.from; tile <= spans.to; tile++) {
-            const unsigned rows = spans.rows(tile);
-            work.tile_list[size_t(tile) * count + work.tile_count[tile]] = index << 8 | rows;
-            work.tile_count[tile] += rows != 0;
+    // Some at a time: how many tiles each touches cannot be foretold, so all of them are found before any is used.
+    constexpr int SOME = 32;
+    Spans spans[SOME];
+    for (int start = 0; start < count; start += SOME) {
+        const uint32_t* list = work.strip_list.data() + begin + start;
+        const int some = std::min(SOME, count - start);
+        for (int k = 0; k < some; k++) {
+            spans[k] = spans_of(work.splats[list[k]], work.extents[list[k]], float(strip * TILE) + 0.5f, float(tiles * TILE));
+        }
+        for (int k = 0; k < some; k++) {
+            for (int tile = spans[k].from; tile <= spans[k].to; tile++) {
+                const unsigned blocks = spans[k].blocks(tile);
+                work.tile_list[size_t(tile) * count + work.tile_count[tile]] = list[k] << BLOCKS | blocks;
+                work.tile_count[tile] += blocks != 0;
+            }
         }
     }
 }

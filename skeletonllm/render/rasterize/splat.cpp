@@ -23,10 +23,6 @@ namespace {
 constexpr int MOMENTS = 6;
 constexpr float MAX_ALPHA = 0.999f;
 constexpr float MIN_TRANSMITTANCE = 1e-4f;
-// So often the loops look whether all pixels are done.
-constexpr int LOOK_EVERY = 16;
-
-constexpr unsigned rows_of_block(int block) { return ((1u << ROWS) - 1) << (block * ROWS); }
 
 struct Place {
     Lanes x, y;
@@ -42,52 +38,96 @@ Place place(int x0, int y0, int block) {
     return {load(x), load(y)};
 }
 
-// Both passes call this, so that the second decides as the first did.
-inline Lanes alpha_of(const Splat& splat, Lanes dx, Lanes dy) {
-    const Lanes across = fma(dy, all(splat.shear), dx * all(splat.scale));
-    const Lanes faint = fnma(dy * dy, all(splat.spread), all(splat.strength));
-    const Lanes alpha = exp2(fnma(across, across, faint));
-    return where(alpha >= all(MIN_ALPHA), smaller(alpha, all(MAX_ALPHA)));
+// Splats of a tile that are worked on together.
+constexpr int CHUNK = 32;
+
+// Of each block: the splats of the chunk that touch it, and their alphas.
+struct Chunk {
+    uint32_t list[BLOCKS][CHUNK + ABREAST];
+    int count[BLOCKS];
+    alignas(64) float alphas[BLOCKS][(CHUNK + ABREAST) * LANES];
+};
+
+// Alphas of the splats of a list at the pixels of a block; 0 below the cut. The list has some more places at its end.
+void find_alphas(const Splat* splats, uint32_t* list, int count, const Place& at, float* alphas) {
+    for (int i = 0; i < ABREAST; i++) list[count + i] = list[0];
+    for (int start = 0; start < count; start += ABREAST) {
+        const Splat* splat[ABREAST];
+        Lanes dx[ABREAST], dy[ABREAST], x[ABREAST];
+        for (int i = 0; i < ABREAST; i++) splat[i] = splats + list[start + i];
+        for (int i = 0; i < ABREAST; i++) dx[i] = at.x - all(splat[i]->x);
+        for (int i = 0; i < ABREAST; i++) dy[i] = at.y - all(splat[i]->y);
+        for (int i = 0; i < ABREAST; i++) dx[i] = dx[i] * all(splat[i]->scale);
+        for (int i = 0; i < ABREAST; i++) dx[i] = fma(dy[i], all(splat[i]->shear), dx[i]);
+        for (int i = 0; i < ABREAST; i++) dy[i] = dy[i] * dy[i];
+        for (int i = 0; i < ABREAST; i++) x[i] = fnma(dy[i], all(splat[i]->spread), all(splat[i]->strength));
+        for (int i = 0; i < ABREAST; i++) x[i] = fnma(dx[i], dx[i], x[i]);
+        exp2(x);
+        for (int i = 0; i < ABREAST; i++) x[i] = where(x[i] >= all(MIN_ALPHA), smaller(x[i], all(MAX_ALPHA)));
+        for (int i = 0; i < ABREAST; i++) store(alphas + (start + i) * LANES, x[i]);
+    }
+}
+
+// Fills a chunk from the list of a tile.
+void fill(Chunk& chunk, const Splat* splats, const uint32_t* list, int count, const Place* at) {
+    for (int block = 0; block < BLOCKS; block++) chunk.count[block] = 0;
+    for (int k = 0; k < count; k++) {
+        for (int block = 0; block < BLOCKS; block++) {
+            chunk.list[block][chunk.count[block]] = list[k] >> BLOCKS;
+            chunk.count[block] += list[k] >> block & 1;
+        }
+    }
+    for (int block = 0; block < BLOCKS; block++) {
+        find_alphas(splats, chunk.list[block], chunk.count[block], at[block], chunk.alphas[block]);
+    }
 }
 
 template <int C>
-void draw_tile(Work& work, int tile, int y0, float* canvas) {
+void draw_tile(const Work& work, int tile, int y0, float* canvas) {
     const uint32_t* list = work.tile_list.data() + size_t(tile) * work.capacity;
-    const int count = work.tile_count[tile];
-    int counts[BLOCKS] = {};
+    const Splat* splats = work.splats.data();
+    Chunk chunk;
+    Place at[BLOCKS];
+    // The light that passes; it only falls, so a pixel that is done stays done. And what was left of it when it was.
+    Lanes light[BLOCKS], left[BLOCKS], color[BLOCKS][C];
     for (int block = 0; block < BLOCKS; block++) {
-        if (work.block_list[block].size() < size_t(count)) work.block_list[block].resize(count);
+        at[block] = place(tile * TILE, y0, block);
+        light[block] = left[block] = all(1);
+        for (int c = 0; c < C; c++) color[block][c] = all(0);
     }
-    for (int k = 0; k < count; k++) {
+    bool bright = true;
+    for (int start = 0; start < work.tile_count[tile] && bright; start += CHUNK) {
+        fill(chunk, splats, list + start, std::min(CHUNK, work.tile_count[tile] - start), at);
+        bright = false;
         for (int block = 0; block < BLOCKS; block++) {
-            work.block_list[block][counts[block]] = list[k] >> 8;
-            counts[block] += (list[k] & rows_of_block(block)) != 0;
+            Lanes passing = light[block], rest = left[block], sum[C];
+            for (int c = 0; c < C; c++) sum[c] = color[block][c];
+            for (int k = 0; k < chunk.count[block]; k++) {
+                const float* of = splats[chunk.list[block][k]].color;
+                const Lanes alpha = load(chunk.alphas[block] + k * LANES);
+                const Lanes after = fnma(passing, alpha, passing);
+                const Mask shown = after > all(MIN_TRANSMITTANCE);
+                const Lanes weight = where(shown, alpha * passing);
+                passing = after;
+                rest = select(shown, after, rest);
+                for (int c = 0; c < C; c++) sum[c] = fma(weight, all(of[c]), sum[c]);
+            }
+            light[block] = passing, left[block] = rest;
+            for (int c = 0; c < C; c++) color[block][c] = sum[c];
+            bright |= any(passing > all(MIN_TRANSMITTANCE));
         }
     }
     for (int block = 0; block < BLOCKS; block++) {
-        const Place at = place(tile * TILE, y0, block);
-        // The light that passes; it only falls, so a pixel that is done stays done. And what is left of it in the end.
-        Lanes light = all(1), left = all(1), color[C];
-        for (int c = 0; c < C; c++) color[c] = all(0);
-        for (int k = 0; k < counts[block]; k++) {
-            const Splat& splat = work.splats[work.block_list[block][k]];
-            const Lanes alpha = alpha_of(splat, at.x - all(splat.x), at.y - all(splat.y));
-            const Lanes after = fnma(light, alpha, light);
-            const Mask shown = after > all(MIN_TRANSMITTANCE);
-            const Lanes weight = where(shown, alpha * light);
-            light = after;
-            left = select(shown, after, left);
-            for (int c = 0; c < C; c++) color[c] = fma(weight, all(splat.color[c]), color[c]);
-            if (k % LOOK_EVERY == LOOK_EVERY - 1 && !any(light > all(MIN_TRANSMITTANCE))) break;
-        }
-        for (int c = 0; c < C; c++) store(canvas + (c * BLOCKS + block) * LANES, color[c]);
-        store(canvas + (C * BLOCKS + block) * LANES, all(1) - left);
+        for (int c = 0; c < C; c++) store(canvas + (c * BLOCKS + block) * LANES, color[block][c]);
+        store(canvas + (C * BLOCKS + block) * LANES, all(1) - left[block]);
     }
 }
 
 template <int C>
 void pull_tile(Work& work, int tile, int y0, const float* of_pixel, const float* shown_in_end) {
     const uint32_t* list = work.tile_list.data() + size_t(tile) * work.capacity;
+    const Splat* splats = work.splats.data();
+    Chunk chunk;
     Place at[BLOCKS];
     Lanes light[BLOCKS], behind[BLOCKS], pull[C + 1][BLOCKS];
     for (int block = 0; block < BLOCKS; block++) {
@@ -99,44 +139,45 @@ void pull_tile(Work& work, int tile, int y0, const float* of_pixel, const float*
             behind[block] = fma(pull[c][block], load(shown_in_end + (c * BLOCKS + block) * LANES), behind[block]);
         }
     }
-    unsigned alive = 255;
-    for (int k = 0; k < work.tile_count[tile]; k++) {
-        const unsigned rows = list[k] & alive;
-        const int index = list[k] >> 8;
-        if (k % LOOK_EVERY == LOOK_EVERY - 1) {
-            for (int block = 0; block < BLOCKS; block++) {
-                if (!any(light[block] > all(MIN_TRANSMITTANCE))) alive &= ~rows_of_block(block);
-            }
-            if (!alive) return;
-        }
-        if (!rows) continue;
-        const Splat& splat = work.splats[index];
-        const Lanes dx = at[0].x - all(splat.x);
-        Lanes sum = all(0), sum_y = all(0), sum_yy = all(0), of_color[C];
-        for (int c = 0; c < C; c++) of_color[c] = all(0);
-        const int first = __builtin_ctz(rows) / ROWS, last = (31 - __builtin_clz(rows)) / ROWS;
+    bool bright = true;
+    for (int start = 0; start < work.tile_count[tile] && bright; start += CHUNK) {
+        const int count = std::min(CHUNK, work.tile_count[tile] - start);
+        fill(chunk, splats, list + start, count, at);
+        const float* next[BLOCKS];
+        for (int block = 0; block < BLOCKS; block++) next[block] = chunk.alphas[block];
+        for (int k = start; k < start + count; k++) {
+            const uint32_t index = list[k] >> BLOCKS;
+            const Splat& splat = splats[index];
+            const Lanes dx = at[0].x - all(splat.x);
+            Lanes sum = all(0), sum_y = all(0), sum_yy = all(0), of_color[C];
+            for (int c = 0; c < C; c++) of_color[c] = all(0);
 #pragma GCC unroll 1
-        for (int block = first; block <= last; block++) {
-            const Lanes dy = at[block].y - all(splat.y);
-            const Lanes alpha = alpha_of(splat, dx, dy);
-            const Lanes after = fnma(light[block], alpha, light[block]);
-            const Mask shown = after > all(MIN_TRANSMITTANCE);
-            const Lanes weight = where(shown, alpha * light[block]);
-            light[block] = after;
-            Lanes value = pull[C][block];
-            for (int c = 0; c < C; c++) value = fma(all(splat.color[c]), pull[c][block], value);
-            behind[block] = fnma(weight, value, behind[block]);
-            const Lanes gain = fnma(after, value, behind[block]) * (alpha / (all(1) - alpha));
-            const Lanes of_sigma = where(shown & (all(MAX_ALPHA) > alpha), gain);
-            const Lanes with_y = of_sigma * dy;
-            sum = sum + of_sigma;
-            sum_y = sum_y + with_y;
-            sum_yy = fma(with_y, dy, sum_yy);
-            for (int c = 0; c < C; c++) of_color[c] = fma(weight, pull[c][block], of_color[c]);
+            for (unsigned blocks = list[k] % (1u << BLOCKS); blocks; blocks &= blocks - 1) {
+                const int block = __builtin_ctz(blocks);
+                const Lanes dy = at[block].y - all(splat.y);
+                const Lanes alpha = load(next[block]);
+                next[block] += LANES;
+                const Lanes after = fnma(light[block], alpha, light[block]);
+                const Mask shown = after > all(MIN_TRANSMITTANCE);
+                const Lanes weight = where(shown, alpha * light[block]);
+                light[block] = after;
+                Lanes value = pull[C][block];
+                for (int c = 0; c < C; c++) value = fma(all(splat.color[c]), pull[c][block], value);
+                behind[block] = fnma(weight, value, behind[block]);
+                const Lanes gain = fnma(after, value, behind[block]) * quotient(alpha, all(1) - alpha);
+                const Lanes of_sigma = where(shown & (all(MAX_ALPHA) > alpha), gain);
+                const Lanes with_y = of_sigma * dy;
+                sum = sum + of_sigma;
+                sum_y = sum_y + with_y;
+                sum_yy = fma(with_y, dy, sum_yy);
+                for (int c = 0; c < C; c++) of_color[c] = fma(weight, pull[c][block], of_color[c]);
+            }
+            Lanes sums[MOMENTS + C] = {sum, sum * dx, sum * dx * dx, sum_y, sum_y * dx, sum_yy};
+            for (int c = 0; c < C; c++) sums[MOMENTS + c] = of_color[c];
+            add_sums(work.sums.data() + size_t(index) * LANES, sums);
         }
-        Lanes sums[MOMENTS + C] = {sum, sum * dx, sum * dx * dx, sum_y, sum_y * dx, sum_yy};
-        for (int c = 0; c < C; c++) sums[MOMENTS + c] = of_color[c];
-        add_sums(work.sums.data() + size_t(index) * LANES, sums);
+        bright = false;
+        for (int block = 0; block < BLOCKS; block++) bright |= any(light[block] > all(MIN_TRANSMITTANCE));
     }
 }
 
@@ -160,6 +201,11 @@ struct Window {
                 std::memcpy(to, from + row * TILE, sizeof(float) * columns);
             }
         }
+    }
+
+    // Asks the memory for the tile ahead of its use.
+    void fetch(const float* plane) const {
+        for (int row = 0; row < rows; row++) __builtin_prefetch(plane + start + int64_t(row) * stride + columns - 1);
     }
 
     void read(const float* plane, float* to) const {
@@ -217,12 +263,20 @@ struct Backward {
     void band(int64_t number, int band, int begin, int end, Work& work) const {
         prepare(shape, gaussians, number, work);
         list_strips(begin, end, work);
-        work.sums.assign(work.splats.size() * LANES, 0);
+        work.sums.assign(shape.gaussians * LANES, 0);
         alignas(64) float pull[(C + 1) * TILE * TILE] = {}, shown[(C + 1) * TILE * TILE] = {};
         for (int strip = begin; strip < end; strip++) {
             list_tiles(shape, strip, strip - begin, work);
             for (int tile = 0; tile < shape.tiles(); tile++) {
                 if (!work.tile_count[tile]) continue;
+                if (tile + 1 < shape.tiles() && work.tile_count[tile + 1]) {
+                    const Window next(shape, strip, tile + 1);
+                    for (int c = 0; of_image && c < C; c++) {
+                        next.fetch(of_image + (number * C + c) * shape.pixels());
+                        next.fetch(image + (number * C + c) * shape.pixels());
+                    }
+                    if (of_cover) next.fetch(of_cover + number * shape.pixels()), next.fetch(cover + number * shape.pixels());
+                }
                 const Window window(shape, strip, tile);
                 for (int c = 0; of_image && c < C; c++) {
                     const int64_t plane = (number * C + c) * shape.pixels();
@@ -236,14 +290,13 @@ struct Backward {
                 pull_tile<C>(work, tile, strip * TILE, pull, shown);
             }
         }
-        for (size_t i = 0; i < work.splats.size(); i++) {
+        for (int64_t i = 0; i < shape.gaussians; i++) {
+            if (work.extents[i].last < 0) continue;
             const float* sums = work.sums.data() + i * LANES;
-            const int64_t gaussian = number * shape.gaussians + work.splats[i].source;
             if (partial) {
-                const int64_t row = (number * shape.bands() + band) * shape.gaussians + work.splats[i].source;
-                std::copy(sums, sums + LANES, partial + row * LANES);
+                std::copy(sums, sums + LANES, partial + ((number * shape.bands() + band) * shape.gaussians + i) * LANES);
             } else {
-                write(gaussian, sums);
+                write(number * shape.gaussians + i, sums);
             }
         }
     }
