@@ -28,6 +28,7 @@ from skeletonllm.skeleton.formats import find_recordings, read
 from skeletonllm.skeleton.simulate import ACTIONS, write_sample_data
 from skeletonllm.train.config import EngineConfig
 from skeletonllm.train.engine import make_engine, parameter_groups
+from tests.benchmarks import rasterize
 from tests.benchmarks.ingest import formats_ingested, ingests
 from tests.benchmarks.measure import Row, duration, rate, timed
 from tests.benchmarks.reading import readers
@@ -133,7 +134,12 @@ def main() -> None:
     """Run them all and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each measurement")
-    runs = parser.parse_args().runs
+    parser.add_argument("part", nargs="?", choices=("rasterize",), help="only this; its table is not among the others")
+    arguments = parser.parse_args()
+    runs = arguments.runs
+    if arguments.part == "rasterize":
+        Console(width=160).print(rasterize.table(runs))
+        return
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -14,7 +14,7 @@ from pathlib import Path
 from skeletonllm.errors import BackendError
 
 _FOLDER = Path(__file__).parent
-_SOURCES = ("splat.cpp", "lists.h", "lanes.h")
+_SOURCES = ("splat.cpp", "tiles.h", "lists.h", "lanes.h")
 # Products and sums are fused where the source says so and nowhere else: both passes must round alike.
 _FLAGS = ("-std=c++17", "-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 _LINK = ("-shared", "-fPIC", "-pthread")

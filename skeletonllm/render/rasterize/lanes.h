@@ -25,6 +25,14 @@ struct Mask {
 static inline Lanes all(float x) { return {_mm512_set1_ps(x)}; }
 static inline Lanes load(const float* p) { return {_mm512_loadu_ps(p)}; }
 static inline void store(float* p, Lanes a) { _mm512_storeu_ps(p, a.v); }
+// Eight floats and eight floats.
+static inline Lanes load(const float* first, const float* second) {
+    return {_mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(first)), _mm256_loadu_ps(second), 1)};
+}
+static inline void store(float* first, float* second, Lanes a) {
+    _mm256_storeu_ps(first, _mm512_castps512_ps256(a.v));
+    _mm256_storeu_ps(second, _mm512_extractf32x8_ps(a.v, 1));
+}
 static inline Lanes operator+(Lanes a, Lanes b) { return {_mm512_add_ps(a.v, b.v)}; }
 static inline Lanes operator-(Lanes a, Lanes b) { return {_mm512_sub_ps(a.v, b.v)}; }
 static inline Lanes operator*(Lanes a, Lanes b) { return {_mm512_mul_ps(a.v, b.v)}; }
@@ -116,6 +124,17 @@ static inline Lanes load(const float* p) {
     return a;
 }
 static inline void store(float* p, Lanes a) { std::memcpy(p, &a, sizeof a); }
+// Eight floats and eight floats.
+static inline Lanes load(const float* first, const float* second) {
+    Lanes a;
+    std::memcpy(&a, first, sizeof a / 2);
+    std::memcpy((char*)&a + sizeof a / 2, second, sizeof a / 2);
+    return a;
+}
+static inline void store(float* first, float* second, Lanes a) {
+    std::memcpy(first, &a, sizeof a / 2);
+    std::memcpy(second, (char*)&a + sizeof a / 2, sizeof a / 2);
+}
 static inline Lanes operator+(Lanes a, Lanes b) { EACH(Lanes, a.v[i] + b.v[i]); }
 static inline Lanes operator-(Lanes a, Lanes b) { EACH(Lanes, a.v[i] - b.v[i]); }
 static inline Lanes operator*(Lanes a, Lanes b) { EACH(Lanes, a.v[i] * b.v[i]); }

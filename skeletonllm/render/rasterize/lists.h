@@ -42,9 +42,9 @@ struct alignas(64) Splat {
     float color[MAX_CHANNELS];
 };
 
-// Where alpha reaches the cut: rows, and in a row dy the columns x - slant dy +- sqrt(reach - spread dy^2) / scale.
-struct Extent {
-    float slant, reach, width;
+// Where alpha reaches the cut: rows, and in a row dy the columns x - slant dy +- sqrt(reach - spread dy^2) width.
+struct alignas(32) Extent {
+    float x, y, slant, spread, reach, width;
     int32_t first, last;
 };
 
@@ -114,7 +114,7 @@ void prepare(const Shape& shape, const Gaussians& all, int64_t image, Work& work
         splat.scale = scale, splat.shear = scale * slant, splat.spread = spread;
         splat.strength = std::min(strength, 100.0f);
         for (int c = 0; c < shape.channels; c++) splat.color[c] = color[c];
-        work.extents[at] = {slant, reach, width, int32_t(std::max(first, 0.0f)),
+        work.extents[at] = {mean[0], mean[1], slant, spread, reach, width, int32_t(std::max(first, 0.0f)),
                             int32_t(std::min(last, float(shape.height - 1)))};
     }
 }
@@ -160,15 +160,15 @@ struct Spans {
 };
 
 // `top` is the first row's centre. A pixel's centre lies half a pixel inside it; a little more is taken, for rounding.
-Spans spans_of(const Splat& splat, const Extent& extent, float top, float right) {
+Spans spans_of(const Extent& extent, float top, float right) {
     Spans spans;
 #if defined(__AVX2__)
     const auto all = [](float x) { return _mm256_set1_ps(x); };
-    const __m256 dy = _mm256_add_ps(_mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), all(top - splat.y));
-    const __m256 left = _mm256_sub_ps(all(extent.reach), _mm256_mul_ps(all(splat.spread), _mm256_mul_ps(dy, dy)));
+    const __m256 dy = _mm256_add_ps(_mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7), all(top - extent.y));
+    const __m256 left = _mm256_sub_ps(all(extent.reach), _mm256_mul_ps(all(extent.spread), _mm256_mul_ps(dy, dy)));
     const __m256 root = _mm256_mul_ps(_mm256_sqrt_ps(left), all(extent.width));
     const __m256 half = _mm256_blendv_ps(all(-1e9f), root, _mm256_cmp_ps(left, all(0), _CMP_GE_OQ));
-    const __m256 middle = _mm256_sub_ps(all(splat.x - 0.5f), _mm256_mul_ps(all(extent.slant), dy));
+    const __m256 middle = _mm256_sub_ps(all(extent.x - 0.5f), _mm256_mul_ps(all(extent.slant), dy));
     const __m256 low = _mm256_sub_ps(middle, _mm256_add_ps(half, all(0.001f)));
     const __m256 high = _mm256_add_ps(middle, _mm256_add_ps(half, all(0.001f)));
     const __m256 begin = _mm256_ceil_ps(_mm256_min_ps(_mm256_max_ps(low, all(0)), all(right)));
@@ -186,9 +186,9 @@ Spans spans_of(const Splat& splat, const Extent& extent, float top, float right)
 #else
     spans.from = INT32_MAX, spans.to = -1;
     for (int row = 0; row < TILE; row++) {
-        const float dy = float(row) + (top - splat.y), left = extent.reach - splat.spread * (dy * dy);
+        const float dy = float(row) + (top - extent.y), left = extent.reach - extent.spread * (dy * dy);
         const float half = left >= 0 ? std::sqrt(left) * extent.width : -1e9f;
-        const float middle = splat.x - 0.5f - extent.slant * dy;
+        const float middle = extent.x - 0.5f - extent.slant * dy;
         const float low = middle - (half + 0.001f), high = middle + (half + 0.001f);
         spans.first[row] = int32_t(std::ceil(low > 0 ? std::min(low, right) : 0)) / TILE;
         spans.last[row] = high >= 0 ? int32_t(std::min(high, right - 1)) / TILE : -1;
@@ -212,7 +212,7 @@ void list_tiles(const Shape& shape, int strip, int number, Work& work) {
         const uint32_t* list = work.strip_list.data() + begin + start;
         const int some = std::min(SOME, count - start);
         for (int k = 0; k < some; k++) {
-            spans[k] = spans_of(work.splats[list[k]], work.extents[list[k]], float(strip * TILE) + 0.5f, float(tiles * TILE));
+            spans[k] = spans_of(work.extents[list[k]], float(strip * TILE) + 0.5f, float(tiles * TILE));
         }
         for (int k = 0; k < some; k++) {
             for (int tile = spans[k].from; tile <= spans[k].to; tile++) {

@@ -12,7 +12,7 @@
 #include <new>
 #include <thread>
 
-#include "lists.h"
+#include "tiles.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -23,20 +23,6 @@ namespace {
 constexpr int MOMENTS = 6;
 constexpr float MAX_ALPHA = 0.999f;
 constexpr float MIN_TRANSMITTANCE = 1e-4f;
-
-struct Place {
-    Lanes x, y;
-};
-
-// Centres of the pixels of a block.
-Place place(int x0, int y0, int block) {
-    float x[LANES], y[LANES];
-    for (int i = 0; i < LANES; i++) {
-        x[i] = float(x0 + i % TILE) + 0.5f;
-        y[i] = float(y0 + block * ROWS + i / TILE) + 0.5f;
-    }
-    return {load(x), load(y)};
-}
 
 // Splats of a tile that are worked on together.
 constexpr int CHUNK = 32;
@@ -83,7 +69,7 @@ void fill(Chunk& chunk, const Splat* splats, const uint32_t* list, int count, co
 }
 
 template <int C>
-void draw_tile(const Work& work, int tile, int y0, float* canvas) {
+void draw_tile(const Work& work, int tile, int y0, const View<float>* planes) {
     const uint32_t* list = work.tile_list.data() + size_t(tile) * work.capacity;
     const Splat* splats = work.splats.data();
     Chunk chunk;
@@ -118,13 +104,13 @@ void draw_tile(const Work& work, int tile, int y0, float* canvas) {
         }
     }
     for (int block = 0; block < BLOCKS; block++) {
-        for (int c = 0; c < C; c++) store(canvas + (c * BLOCKS + block) * LANES, color[block][c]);
-        store(canvas + (C * BLOCKS + block) * LANES, all(1) - left[block]);
+        for (int c = 0; c < C; c++) planes[c].write(block, color[block][c]);
+        planes[C].write(block, all(1) - left[block]);
     }
 }
 
 template <int C>
-void pull_tile(Work& work, int tile, int y0, const float* of_pixel, const float* shown_in_end) {
+void pull_tile(Work& work, int tile, int y0, const View<const float>* pulls, const View<const float>* shown_in_end) {
     const uint32_t* list = work.tile_list.data() + size_t(tile) * work.capacity;
     const Splat* splats = work.splats.data();
     Chunk chunk;
@@ -135,8 +121,8 @@ void pull_tile(Work& work, int tile, int y0, const float* of_pixel, const float*
         light[block] = all(1);
         behind[block] = all(0);
         for (int c = 0; c <= C; c++) {
-            pull[c][block] = load(of_pixel + (c * BLOCKS + block) * LANES);
-            behind[block] = fma(pull[c][block], load(shown_in_end + (c * BLOCKS + block) * LANES), behind[block]);
+            pull[c][block] = pulls[c].read(block);
+            behind[block] = fma(pull[c][block], shown_in_end[c].read(block), behind[block]);
         }
     }
     bool bright = true;
@@ -181,46 +167,6 @@ void pull_tile(Work& work, int tile, int y0, const float* of_pixel, const float*
     }
 }
 
-// One tile of a plane, to or from 64 floats; what lies outside the picture is not written and read as 0.
-struct Window {
-    int64_t start;
-    int stride, rows, columns;
-
-    Window(const Shape& shape, int strip, int tile)
-        : start(int64_t(strip) * TILE * shape.width + tile * TILE),
-          stride(shape.width),
-          rows(std::min(TILE, shape.height - strip * TILE)),
-          columns(std::min(TILE, shape.width - tile * TILE)) {}
-
-    void write(float* plane, const float* from) const {
-        for (int row = 0; row < rows; row++) {
-            float* to = plane + start + int64_t(row) * stride;
-            if (columns == TILE) {
-                std::memcpy(to, from + row * TILE, sizeof(float) * TILE);
-            } else {
-                std::memcpy(to, from + row * TILE, sizeof(float) * columns);
-            }
-        }
-    }
-
-    // Asks the memory for the tile ahead of its use.
-    void fetch(const float* plane) const {
-        for (int row = 0; row < rows; row++) __builtin_prefetch(plane + start + int64_t(row) * stride + columns - 1);
-    }
-
-    void read(const float* plane, float* to) const {
-        if (rows < TILE || columns < TILE) std::memset(to, 0, sizeof(float) * TILE * TILE);
-        for (int row = 0; row < rows; row++) {
-            const float* from = plane + start + int64_t(row) * stride;
-            if (columns == TILE) {
-                std::memcpy(to + row * TILE, from, sizeof(float) * TILE);
-            } else {
-                std::memcpy(to + row * TILE, from, sizeof(float) * columns);
-            }
-        }
-    }
-};
-
 struct Forward {
     const Shape& shape;
     const Gaussians& gaussians;
@@ -233,7 +179,8 @@ struct Forward {
         float* planes[C + 1];
         for (int c = 0; c < C; c++) planes[c] = image + (number * C + c) * shape.pixels();
         planes[C] = cover + number * shape.pixels();
-        alignas(64) float canvas[(C + 1) * TILE * TILE];
+        float copies[C + 1][TILE * TILE];
+        View<float> views[C + 1];
         for (int strip = begin; strip < end; strip++) {
             const int64_t first = int64_t(strip) * TILE * shape.width;
             const int64_t last = std::min(first + int64_t(TILE) * shape.width, shape.pixels());
@@ -241,9 +188,10 @@ struct Forward {
             list_tiles(shape, strip, strip - begin, work);
             for (int tile = 0; tile < shape.tiles(); tile++) {
                 if (!work.tile_count[tile]) continue;
-                draw_tile<C>(work, tile, strip * TILE, canvas);
                 const Window window(shape, strip, tile);
-                for (int c = 0; c <= C; c++) window.write(planes[c], canvas + c * TILE * TILE);
+                for (int c = 0; c <= C; c++) views[c] = window.write(planes[c], copies[c]);
+                draw_tile<C>(work, tile, strip * TILE, views);
+                for (int c = 0; c <= C; c++) window.put(planes[c], copies[c]);
             }
         }
     }
@@ -264,30 +212,32 @@ struct Backward {
         prepare(shape, gaussians, number, work);
         list_strips(begin, end, work);
         work.sums.assign(shape.gaussians * LANES, 0);
-        alignas(64) float pull[(C + 1) * TILE * TILE] = {}, shown[(C + 1) * TILE * TILE] = {};
+        const float *pulls[C + 1], *shown[C + 1];
+        for (int c = 0; c < C; c++) {
+            const int64_t start = (number * C + c) * shape.pixels();
+            shown[c] = image + start;
+            pulls[c] = of_image ? of_image + start : nullptr;
+        }
+        shown[C] = cover + number * shape.pixels();
+        pulls[C] = of_cover ? of_cover + number * shape.pixels() : nullptr;
+        float copies[2][C + 1][TILE * TILE];
+        View<const float> pull_views[C + 1], shown_views[C + 1];
         for (int strip = begin; strip < end; strip++) {
             list_tiles(shape, strip, strip - begin, work);
             for (int tile = 0; tile < shape.tiles(); tile++) {
                 if (!work.tile_count[tile]) continue;
                 if (tile + 1 < shape.tiles() && work.tile_count[tile + 1]) {
                     const Window next(shape, strip, tile + 1);
-                    for (int c = 0; of_image && c < C; c++) {
-                        next.fetch(of_image + (number * C + c) * shape.pixels());
-                        next.fetch(image + (number * C + c) * shape.pixels());
+                    for (int c = 0; c <= C; c++) {
+                        if (pulls[c]) next.fetch(pulls[c]), next.fetch(shown[c]);
                     }
-                    if (of_cover) next.fetch(of_cover + number * shape.pixels()), next.fetch(cover + number * shape.pixels());
                 }
                 const Window window(shape, strip, tile);
-                for (int c = 0; of_image && c < C; c++) {
-                    const int64_t plane = (number * C + c) * shape.pixels();
-                    window.read(of_image + plane, pull + c * TILE * TILE);
-                    window.read(image + plane, shown + c * TILE * TILE);
+                for (int c = 0; c <= C; c++) {
+                    pull_views[c] = window.read(pulls[c], copies[0][c]);
+                    shown_views[c] = window.read(shown[c], copies[1][c]);
                 }
-                if (of_cover) {
-                    window.read(of_cover + number * shape.pixels(), pull + C * TILE * TILE);
-                    window.read(cover + number * shape.pixels(), shown + C * TILE * TILE);
-                }
-                pull_tile<C>(work, tile, strip * TILE, pull, shown);
+                pull_tile<C>(work, tile, strip * TILE, pull_views, shown_views);
             }
         }
         for (int64_t i = 0; i < shape.gaussians; i++) {
