@@ -118,22 +118,23 @@ struct Mask {
     return result
 
 static inline Lanes all(float x) { EACH(Lanes, x - Floats{}); }
-static inline Lanes load(const float* p) {
-    Lanes a;
+static inline Floats part(const float* p) {
+    Floats a;
     std::memcpy(&a, p, sizeof a);
     return a;
 }
-static inline void store(float* p, Lanes a) { std::memcpy(p, &a, sizeof a); }
+static inline Lanes load(const float* p) { EACH(Lanes, part(p + i * WIDTH)); }
+static inline void store(float* p, Lanes a) {
+    for (int i = 0; i < PARTS; i++) std::memcpy(p + i * WIDTH, &a.v[i], sizeof(Floats));
+}
 // Eight floats and eight floats.
 static inline Lanes load(const float* first, const float* second) {
-    Lanes a;
-    std::memcpy(&a, first, sizeof a / 2);
-    std::memcpy((char*)&a + sizeof a / 2, second, sizeof a / 2);
-    return a;
+    EACH(Lanes, part((i < PARTS / 2 ? first : second) + i % (PARTS / 2) * WIDTH));
 }
 static inline void store(float* first, float* second, Lanes a) {
-    std::memcpy(first, &a, sizeof a / 2);
-    std::memcpy(second, (char*)&a + sizeof a / 2, sizeof a / 2);
+    for (int i = 0; i < PARTS; i++) {
+        std::memcpy((i < PARTS / 2 ? first : second) + i % (PARTS / 2) * WIDTH, &a.v[i], sizeof(Floats));
+    }
 }
 static inline Lanes operator+(Lanes a, Lanes b) { EACH(Lanes, a.v[i] + b.v[i]); }
 static inline Lanes operator-(Lanes a, Lanes b) { EACH(Lanes, a.v[i] - b.v[i]); }
@@ -157,12 +158,18 @@ static inline Lanes fnma(Lanes a, Lanes b, Lanes c) { return c - a * b; }
 static inline Mask operator>(Lanes a, Lanes b) { EACH(Mask, a.v[i] > b.v[i]); }
 static inline Mask operator>=(Lanes a, Lanes b) { EACH(Mask, a.v[i] >= b.v[i]); }
 static inline Mask operator&(Mask a, Mask b) { EACH(Mask, a.v[i] & b.v[i]); }
+static inline Lanes where(Mask m, Lanes a) { EACH(Lanes, (Floats)(m.v[i] & (Ints)a.v[i])); }
+#if defined(__AVX__)
+static inline Lanes select(Mask m, Lanes a, Lanes b) { EACH(Lanes, _mm256_blendv_ps(b.v[i], a.v[i], (__m256)m.v[i])); }
+static inline Lanes smaller(Lanes a, Lanes b) { EACH(Lanes, _mm256_min_ps(a.v[i], b.v[i])); }
+static inline Lanes larger(Lanes a, Lanes b) { EACH(Lanes, _mm256_max_ps(a.v[i], b.v[i])); }
+#else
 static inline Lanes select(Mask m, Lanes a, Lanes b) {
     EACH(Lanes, (Floats)((m.v[i] & (Ints)a.v[i]) | (~m.v[i] & (Ints)b.v[i])));
 }
-static inline Lanes where(Mask m, Lanes a) { EACH(Lanes, (Floats)(m.v[i] & (Ints)a.v[i])); }
 static inline Lanes smaller(Lanes a, Lanes b) { return select(b > a, a, b); }
 static inline Lanes larger(Lanes a, Lanes b) { return select(a > b, a, b); }
+#endif
 static inline bool any(Mask a) {
     int32_t found = 0;
     for (int i = 0; i < PARTS; i++) {

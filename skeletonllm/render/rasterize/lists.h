@@ -17,8 +17,6 @@ constexpr float MIN_ALPHA = 1.0f / 255;
 constexpr double HALF_LOG2_E = 0.5 * 1.4426950408889634;
 // A little more than log2(255), for rounding.
 constexpr float LOG2_255 = 7.99436f;
-// From so many images on each is one piece of work; fewer are divided into bands of so many strips.
-constexpr int MANY_IMAGES = 16;
 constexpr int STRIPS_OF_BAND = 8;
 
 struct Shape {
@@ -27,7 +25,7 @@ struct Shape {
 
     int strips() const { return (height + TILE - 1) / TILE; }
     int tiles() const { return (width + TILE - 1) / TILE; }
-    int bands() const { return images >= MANY_IMAGES ? 1 : (strips() + STRIPS_OF_BAND - 1) / STRIPS_OF_BAND; }
+    int bands() const { return (strips() + STRIPS_OF_BAND - 1) / STRIPS_OF_BAND; }
     int64_t pixels() const { return int64_t(height) * width; }
 };
 
@@ -58,7 +56,8 @@ struct Work {
     std::vector<uint32_t> tile_list;
     std::vector<int32_t> tile_count;
     int capacity;
-    std::vector<float> sums;
+    // Of each Gaussian, over a band and over an image.
+    std::vector<float> sums, total;
 };
 
 // Stable, by the bytes in which any two keys differ.

@@ -5,8 +5,8 @@
 // keeps a block in registers and runs through its list. The backward pass runs through the list of a tile from front to
 // back too: what lies behind a Gaussian is what the pixel shows in the end less what was seen so far.
 //
-// Work is divided by image and, where there are few images, into bands of rows that depend on the shape of the batch only.
-// Every sum has one order, whatever the number of threads.
+// An image is divided into bands of 8 strips. A thread takes an image or, where there are few, a band; gradients are summed
+// over a band, and then over the bands in their order, whoever took them. So every sum has one order.
 
 #include <atomic>
 #include <new>
@@ -173,8 +173,8 @@ struct Forward {
     float *image, *cover;
 
     template <int C>
-    void band(int64_t number, int, int begin, int end, Work& work) const {
-        prepare(shape, gaussians, number, work);
+    void band(int64_t number, int band, Work& work) const {
+        const int begin = band * STRIPS_OF_BAND, end = std::min(begin + STRIPS_OF_BAND, shape.strips());
         list_strips(begin, end, work);
         float* planes[C + 1];
         for (int c = 0; c < C; c++) planes[c] = image + (number * C + c) * shape.pixels();
@@ -204,12 +204,12 @@ struct Backward {
     // Either may be null: no gradient came.
     const float *of_image, *of_cover;
     float *of_means, *of_conics, *of_colors, *of_opacities;
-    // Sums of each band of each image, by Gaussian, where there are several bands.
+    // Sums of each band of each image, by Gaussian, where threads take bands.
     float* partial;
 
     template <int C>
-    void band(int64_t number, int band, int begin, int end, Work& work) const {
-        prepare(shape, gaussians, number, work);
+    void band(int64_t number, int band, Work& work) const {
+        const int begin = band * STRIPS_OF_BAND, end = std::min(begin + STRIPS_OF_BAND, shape.strips());
         list_strips(begin, end, work);
         work.sums.assign(shape.gaussians * LANES, 0);
         const float *pulls[C + 1], *shown[C + 1];
@@ -240,14 +240,13 @@ struct Backward {
                 pull_tile<C>(work, tile, strip * TILE, pull_views, shown_views);
             }
         }
+        if (!partial && band == 0) work.total.assign(shape.gaussians * LANES, 0);
+        const int64_t row = (number * shape.bands() + band) * shape.gaussians;
+        float* to = partial ? partial + row * LANES : work.total.data();
+        for (int64_t i = 0; i < shape.gaussians * LANES; i++) to[i] += work.sums[i];
+        if (partial || band + 1 < shape.bands()) return;
         for (int64_t i = 0; i < shape.gaussians; i++) {
-            if (work.extents[i].last < 0) continue;
-            const float* sums = work.sums.data() + i * LANES;
-            if (partial) {
-                std::copy(sums, sums + LANES, partial + ((number * shape.bands() + band) * shape.gaussians + i) * LANES);
-            } else {
-                write(number * shape.gaussians + i, sums);
-            }
+            if (work.extents[i].last >= 0) write(number * shape.gaussians + i, to + i * LANES);
         }
     }
 
@@ -304,14 +303,18 @@ bool run(int64_t tasks, int threads, Task task) {
     return !failed;
 }
 
+// From so many images on a thread takes a whole one.
+constexpr int MANY_IMAGES = 16;
+
 template <int C, class Pass>
 bool run_bands(const Pass& pass, int threads) {
     const Shape& shape = pass.shape;
-    return run(shape.images * shape.bands(), threads, [&](int64_t task, Work& work) {
-        const int band = int(task % shape.bands());
-        const int begin = shape.bands() == 1 ? 0 : band * STRIPS_OF_BAND;
-        const int end = shape.bands() == 1 ? shape.strips() : std::min(begin + STRIPS_OF_BAND, shape.strips());
-        pass.template band<C>(task / shape.bands(), band, begin, end, work);
+    const int bands = shape.bands(), taken = shape.images < MANY_IMAGES ? 1 : bands;
+    return run(shape.images * (bands / taken), threads, [&](int64_t task, Work& work) {
+        const int64_t number = task * taken / bands;
+        const int first = int(task * taken % bands);
+        prepare(shape, pass.gaussians, number, work);
+        for (int band = first; band < first + taken; band++) pass.template band<C>(number, band, work);
     });
 }
 
@@ -362,7 +365,7 @@ int splat_backward(const float* means, const float* conics, const float* colors,
     const Shape shape = {images, gaussians, channels, height, width};
     const Gaussians all = {means, conics, colors, opacities, keys};
     try {
-        std::vector<float> partial(shape.bands() > 1 ? images * shape.bands() * gaussians * LANES : 0);
+        std::vector<float> partial(images < MANY_IMAGES ? images * shape.bands() * gaussians * LANES : 0);
         const Backward pass = {shape,    all,       image,     cover,        of_image, of_cover,
                                of_means, of_conics, of_colors, of_opacities, partial.empty() ? nullptr : partial.data()};
         if (!run_channels(pass, threads)) return 1;
