@@ -158,7 +158,10 @@ def _num_steps(run: RunConfig) -> int:
 def _show(folder: Path, tick: Tick) -> None:
     rows = read_metrics(folder / "metrics.jsonl")
     if rows:
-        tick(int(rows[-1]["step"]), f"loss {rows[-1]['train/loss']:.3f}")
+        last = rows[-1]
+        motion = last.get("renderer/speed_color")
+        shown = "" if motion is None else f", motion shows {motion:.3f}"
+        tick(int(last["step"]), f"loss {last['train/loss']:.3f}{shown}")
 
 
 def _end(workers: subprocess.Popen[bytes]) -> None:

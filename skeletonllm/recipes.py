@@ -55,7 +55,7 @@ def quickstart() -> Recipe:
     student = StudentConfig(
         backbone=BackboneConfig(name="tiny"),
         adapter=AdapterConfig(kind="full"),
-        render=RenderConfig(size_px=64, num_frames=8, gaussians_per_bone=4),
+        render=RenderConfig(size_px=64, num_frames=8, gaussians_per_bone=4, backend="auto"),
     )
     rates = LearningRates(renderer=2e-3, projector=1e-3, language_adapter=1e-3)
     everything = ("renderer", "projector", "language_adapter")
@@ -109,7 +109,7 @@ def internvl3_8b() -> Recipe:
     student = StudentConfig(
         backbone=BackboneConfig(name="OpenGVLab/InternVL3-8B-hf", dtype="bfloat16", gradient_checkpointing=True),
         adapter=AdapterConfig(kind="lora", rank=32, alpha=64),
-        render=RenderConfig(size_px=448, num_frames=12, gaussians_per_bone=10),
+        render=RenderConfig(size_px=448, num_frames=12, gaussians_per_bone=10, backend="gsplat"),
     )
     rates = LearningRates(renderer=1e-3, projector=2e-5, language_adapter=2e-5)
     paper = {"batch_size": 2, "learning_rates": rates, "warmup": 0.03, "weight_decay": 0.05}

@@ -22,7 +22,7 @@ import hypothesis  # noqa: E402  the settings above come first
 import pytest  # noqa: E402
 
 # A shared machine stalls now and then: how long an example takes says nothing about the code.
-# The same examples every time, so that what lands does not depend on luck; `--hypothesis-profile=search` looks for new ones.
+# The same examples every time: what lands does not depend on luck. `--hypothesis-profile=search` looks for new ones.
 hypothesis.settings.register_profile("here", deadline=None, print_blob=True, derandomize=True)
 hypothesis.settings.register_profile("search", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("here")

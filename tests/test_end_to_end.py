@@ -107,6 +107,36 @@ def test_every_stage_has_its_checkpoint_and_the_tested_performer_trained_nothing
         assert "bvh" not in {source.format for source in learned}
 
 
+def test_every_step_and_checkpoint_says_how_much_the_renderer_shows_of_motion(finished):
+    workdir, _ = finished
+    for metrics in workdir.glob("runs/render_warmup/*/metrics.jsonl"):
+        shown = [json.loads(line)["renderer/speed_color"] for line in metrics.read_text().splitlines()]
+        assert len(shown) == 4
+        assert min(shown) > 0.1
+        log = (metrics.parent / "log.txt").read_text()
+        assert "renderer: 2.25 m/s change colour by" in log
+    (meta,) = workdir.glob("runs/fixed_renderer/*/checkpoints/step_000004/meta.json")
+    assert json.loads(meta.read_text())["metrics"]["renderer/speed_color"] == 0
+
+
+def test_renderers_can_be_compared_and_a_second_run_trains_nothing(finished, environment):
+    workdir, _ = finished
+    options = ("--renderers", "learned", "jtm", "--seeds", "0", "--epochs", "0.1", "--workdir", str(workdir))
+    outputs = [
+        subprocess.run(
+            [str(BIN / "skeletonllm"), "compare", *options], env=environment, capture_output=True, text=True, cwd=ROOT
+        )
+        for _ in range(2)
+    ]
+    for done in outputs:
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "learned" in done.stdout
+        assert "jtm" in done.stdout
+    assert "is trained already, nothing to do" in outputs[1].stderr
+    results = json.loads((workdir / "compare_renderers.json").read_text())["results"]
+    assert [result["name"] for result in results] == ["learned", "jtm"]
+
+
 def written(workdir: Path) -> dict[Path, object]:
     """When each file was written; of those that are only touched when they are asked for, what they say."""
     files = [path for folder in ("data", "runs") for path in (workdir / folder).rglob("*.*") if path.is_file()]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from skeletonllm.cli import convert, data, learn, look, machine
+from skeletonllm.cli import compare, convert, data, draw, explain, learn, look, machine
 from skeletonllm.cli.ingest import ingest
 from skeletonllm.errors import SkeletonLLMError
 
@@ -16,12 +16,14 @@ _VERBS = {
     "ingest": ingest,
     "inspect": look.inspect,
     "validate": look.validate,
-    "render": data.render,
+    "render": draw.render,
     "convert": convert.convert,
     "mine": learn.mine,
     "chains": learn.chains,
     "train": learn.train,
     "evaluate": learn.evaluate,
+    "compare": compare.compare,
+    "explain": explain.explain,
     "env": machine.env,
 }
 

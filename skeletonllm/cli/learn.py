@@ -31,7 +31,7 @@ def quickstart(
         recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
         seed: of training; the sample data stay the same.
     """
-    _quiet()
+    quiet()
     from flows.retrain import retrain
     from skeletonllm.evaluate.report import summary_table_of
 
@@ -57,7 +57,7 @@ def mine(workdir: Path = _WORKDIR, recipe: str | None = None, hold_out: str | No
         recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
         hold_out: which clips test; they are not mined.
     """
-    _quiet()
+    quiet()
     from flows.mine_pairs import mine_pairs
     from skeletonllm.shards.reader import ShardReader
 
@@ -86,7 +86,7 @@ def chains(
         max_per_action: ask about so many clips of an action at most, per shard.
         show: print so many chains.
     """
-    _quiet()
+    quiet()
     import json
 
     from flows.build_teacher_chains import build_teacher_chains
@@ -129,7 +129,7 @@ def train(
 
         print(json.dumps(to_plain(get_recipe(recipe or "quickstart")), indent=2))
         return
-    _quiet()
+    quiet()
     from flows.train_stages import train_stages
 
     trained = train_stages(
@@ -147,14 +147,14 @@ def evaluate(workdir: Path = _WORKDIR, recipe: str | None = None, hold_out: str 
         recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
         hold_out: which clips test.
     """
-    _quiet()
+    quiet()
     from flows.evaluate import evaluate as flow
     from skeletonllm.evaluate.report import summary_table_of
 
     _print(summary_table_of(Path(flow(workdir=str(workdir), recipe=recipe, hold_out=hold_out))))
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Our own progress on the terminal; of Prefect only warnings, since its server keeps the rest."""
     import os
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 
 from skeletonllm.errors import DataError
 
@@ -186,3 +186,63 @@ def _differing(right_one: Sequence[bool], right_two: Sequence[bool]) -> tuple[in
     only_one = sum(bool(a and not b) for a, b in zip(right_one, right_two, strict=True))
     only_two = sum(bool(b and not a) for a, b in zip(right_one, right_two, strict=True))
     return only_one, only_two
+
+
+@dataclass(frozen=True)
+class SeedMean:
+    """A mean over several trainings and the same clips: an accuracy, or a difference of two.
+
+    Args:
+        mean: over seeds and clips.
+        low: lower end of the 95 % interval over the clips and the seeds.
+        high: upper end.
+        each: of each seed.
+    """
+
+    mean: float
+    low: float
+    high: float
+    each: tuple[float, ...]
+
+
+def mean_over_seeds(right: Bool[np.ndarray, "seeds clips"], seed: int = 0, num_samples: int = 4000) -> SeedMean:
+    """Accuracy of one system trained with several seeds.
+
+    The interval is a bootstrap that draws clips and seeds anew: other clips and another training might have come.
+
+    Args:
+        right: whether each training answered each clip rightly.
+        seed: of the bootstrap.
+        num_samples: of the bootstrap.
+    """
+    return _seed_mean(right.astype(np.float64), seed, num_samples)
+
+
+def compare_seeds(
+    one: Bool[np.ndarray, "seeds clips"],
+    other: Bool[np.ndarray, "seeds2 clips2"],
+    seed: int = 0,
+    num_samples: int = 4000,
+) -> SeedMean:
+    """The accuracy of one system less that of another, paired by clip and by seed.
+
+    Raises:
+        DataError: they did not answer the same clips with as many seeds.
+    """
+    if one.shape != other.shape:
+        raise DataError(f"a paired comparison needs the same seeds and clips; there are {one.shape} and {other.shape}")
+    return _seed_mean(one.astype(np.float64) - other, seed, num_samples)
+
+
+def _seed_mean(values: Float[np.ndarray, "seeds clips"], seed: int, num_samples: int) -> SeedMean:
+    seeds, clips = values.shape
+    each = tuple(values.mean(1).tolist()) if clips else (0.0,) * seeds
+    if not values.size:
+        return SeedMean(0.0, -1.0, 1.0, each)
+    rng = np.random.default_rng(seed)
+    means = np.empty(num_samples)
+    for sample in range(num_samples):
+        drawn = values[rng.integers(0, seeds, seeds)].mean(0)
+        means[sample] = drawn[rng.integers(0, clips, clips)].mean()
+    low, high = np.quantile(means, (0.025, 0.975))
+    return SeedMean(float(values.mean()), float(low), float(high), each)

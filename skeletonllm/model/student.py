@@ -23,10 +23,11 @@ from skeletonllm.model.scoring import rank_shared
 from skeletonllm.plain import from_plain, to_plain
 from skeletonllm.render import build_renderer
 from skeletonllm.render.batch import RenderBatch
+from skeletonllm.render.legibility import illegibility
 from skeletonllm.render.renderer import Renderer
 
 PARTS = ("renderer", "projector", "language_adapter")
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FROZEN = "frozen"
 _STUDENT = "student.json"
 _BACKBONE = "backbone"
@@ -76,9 +77,13 @@ class SkeletonLLM(nn.Module):
     def loss(
         self, batch: RenderBatch, prompts: Sequence[str], answers: Sequence[str], weights: Tensor | None = None
     ) -> Float[Tensor, ""]:
-        """Cross-entropy of the answers' tokens, mean over an example's tokens, then weighted mean over the examples."""
+        """Cross-entropy of the answers' tokens, mean over an example's tokens, then weighted mean over the examples.
+
+        With `render.legibility` above 0 the penalty on frames that cannot be read is added.
+        """
         rows = [[*self._ids(answer), self.tokenizer.eos_token_id] for answer in answers]
-        inputs = self._inputs(batch, prompts, rows)
+        frames = self.renderer(batch)
+        inputs = self._inputs(frames, prompts, rows)
         keep = max(map(len, rows))
         labels = torch.full((len(rows), keep), _IGNORED, device=inputs["input_ids"].device)
         for place, row in enumerate(rows):
@@ -89,9 +94,9 @@ class SkeletonLLM(nn.Module):
             logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none"
         )
         each = tokens.view_as(labels).sum(1) / (labels != _IGNORED).sum(1)
-        if weights is None:
-            return each.mean()
-        return (each * weights).sum() / weights.sum()
+        mean = each.mean() if weights is None else (each * weights).sum() / weights.sum()
+        legibility = self.renderer.config.legibility
+        return mean + legibility * illegibility(frames) if legibility else mean
 
     def rank(
         self, batch: RenderBatch, prompts: Sequence[str], candidates: Sequence[str]
@@ -99,7 +104,7 @@ class SkeletonLLM(nn.Module):
         """Mean log-likelihood per token, end token included, of each candidate after each prompt."""
         rows = [torch.tensor([*self._ids(text), self.tokenizer.eos_token_id]) for text in candidates]
         with torch.inference_mode():
-            inputs = self._inputs(batch, prompts)
+            inputs = self._inputs(self.renderer(batch), prompts)
             device = inputs["input_ids"].device
             ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(
                 device
@@ -110,7 +115,7 @@ class SkeletonLLM(nn.Module):
     def generate(self, batch: RenderBatch, prompts: Sequence[str], max_new_tokens: int = 64) -> list[str]:
         """The most likely answers, word by word."""
         with torch.inference_mode():
-            inputs = self._inputs(batch, prompts)
+            inputs = self._inputs(self.renderer(batch), prompts)
             inputs.pop("position_ids")
             written = self.mllm.generate(
                 **inputs,
@@ -183,10 +188,9 @@ class SkeletonLLM(nn.Module):
         return self._ids(f"{self.bridge.expand(num_frames)}{prompt}\n")
 
     def _inputs(
-        self, batch: RenderBatch, prompts: Sequence[str], answers: Sequence[Sequence[int]] | None = None
+        self, frames: Tensor, prompts: Sequence[str], answers: Sequence[Sequence[int]] | None = None
     ) -> dict[str, Tensor]:
         """Left-padded ids, mask, positions and pixels: prompts, each followed by its answer where one is given."""
-        frames = self.renderer(batch)
         rows = [self._prompt_ids(prompt, frames.shape[1]) for prompt in prompts]
         if answers is not None:
             rows = [[*row, *answer] for row, answer in zip(rows, answers, strict=True)]

@@ -1,4 +1,4 @@
-"""Clips to frames: DrAction and the fixed renderers."""
+"""Clips to frames: DrAction, the fixed renderers, and the paper's own."""
 
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,11 @@ def build_renderer(config: "RenderConfig") -> "Renderer":
         from skeletonllm.render.draction import DrAction
 
         return DrAction(config)
-    from skeletonllm.render.fixed import Skeleton2D
+    if config.renderer == "paper":
+        from skeletonllm.render.paper import PaperRenderer
 
-    return Skeleton2D(config)
+        return PaperRenderer(config)
+    from skeletonllm.render.fixed import JointTrajectoryMaps, Skeleton2D, Skeleton3DVelocity
+
+    fixed = {"skeleton_2d": Skeleton2D, "skeleton_3d_velocity": Skeleton3DVelocity, "jtm": JointTrajectoryMaps}
+    return fixed[config.renderer](config)

@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from skeletonllm.render.camera import fit_to_clip
+from skeletonllm.errors import DataError
+from skeletonllm.render.cameras import place_cameras, rotations_y, turned, turned_rotations
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.render.prepare import PreparedClip, prepare
 from skeletonllm.render.turns import joint_turns
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.skeleton.kinematics import quaternion_product, rotate_y
+from skeletonllm.skeleton.kinematics import joints_of
 from skeletonllm.skeleton.topology import BODY_PARTS, SIDES, Topology
 
 # Motion is measured over this time to each side, so that a sensor's jitter from frame to frame does not look like it.
@@ -47,6 +48,9 @@ class RenderBatch:
         side: 0 left, 1 center, 2 right.
         person: whose Gaussian it is.
         present: False for padding.
+        asked: Gaussians of which the modulator's network is asked: on each joint, and in the middle of each bone.
+        between: the two of those, by their place in `asked`, between which each Gaussian lies.
+        share: its place between them, 0 to 1.
         center_m: what the camera looks at.
         half_width_m: how much it sees to each side.
     """
@@ -66,8 +70,11 @@ class RenderBatch:
     side: Int64[Tensor, "batch gaussians"]
     person: Int64[Tensor, "batch gaussians"]
     present: Bool[Tensor, "batch gaussians"]
-    center_m: Float[Tensor, "batch 3"]
-    half_width_m: Float[Tensor, " batch"]
+    asked: Int64[Tensor, "batch asked"]
+    between: Int64[Tensor, "batch gaussians 2"]
+    share: Float[Tensor, "batch gaussians"]
+    center_m: Float[Tensor, "batch frames 3"]
+    half_width_m: Float[Tensor, "batch frames"]
 
     def to(self, device: torch.device | str) -> "RenderBatch":
         """The same batch on a device."""
@@ -84,18 +91,24 @@ def collate(
 
     Args:
         clips: at least one; prepared ones cost a tenth.
-        config: frames, Gaussians per bone, camera jitter.
-        generator: given in training: times and turns are drawn from it. None: frames from the middle of equal segments.
+        config: frames, Gaussians per bone, cameras.
+        generator: given in training: times and the cameras' jitter are drawn from it. None: frames from the middle of equal
+            segments.
+
+    Raises:
+        DataError: there is no clip.
     """
+    if not clips:
+        raise DataError("collate: no clip to draw; give at least one")
     prepared = [clip if isinstance(clip, PreparedClip) else prepare(clip) for clip in clips]
     samples = [_sample(clip, config, generator) for clip in prepared]
     turns = _turns(prepared, samples)
     rows = [_row(*parts, config) for parts in zip(prepared, samples, turns, strict=True)]
-    return RenderBatch(**{field.name: _padded([row[field.name] for row in rows]) for field in fields(RenderBatch)})
+    return RenderBatch(**{field.name: padded([row[field.name] for row in rows]) for field in fields(RenderBatch)})
 
 
-def _padded(arrays: Sequence[np.ndarray]) -> Tensor:
-    """Arrays side by side in one of the largest size, the rest 0."""
+def padded(arrays: Sequence[np.ndarray]) -> Tensor:
+    """Arrays of any sizes side by side in one of the largest size, the rest 0."""
     together = np.zeros((len(arrays), *np.max([array.shape for array in arrays], axis=0)), arrays[0].dtype)
     for row, array in enumerate(arrays):
         together[(row, *map(slice, array.shape))] = array
@@ -114,60 +127,98 @@ class _Sample:
     roots: np.ndarray
     turns: np.ndarray | None
     center_m: np.ndarray
-    half_width_m: np.float32
+    half_width_m: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Times:
+    """When a clip is looked at: frame numbers (not whole), a little before and after them, and which camera looks."""
+
+    frames: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    view: np.ndarray
+    last: int
+
+    @property
+    def phase(self) -> np.ndarray:
+        return self.frames / max(1, self.last)
+
+
+def _pick(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> _Times:
+    last = clip.positions.shape[1] - 1
+    each = config.num_frames // config.num_views
+    frames = np.concatenate([pick_times(last, each, generator) for _ in range(config.num_views)])
+    reach = max(_REACH_S * clip.fps, 1.0)
+    view = np.repeat(np.arange(config.num_views), each)
+    return _Times(frames, np.maximum(frames - reach, 0), np.minimum(frames + reach, last), view, last)
 
 
 def _sample(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> _Sample:
-    last = clip.positions.shape[1] - 1
-    frames = _times(last, config.num_frames, generator)
-    reach = max(_REACH_S * clip.fps, 1.0)
-    before, after = np.maximum(frames - reach, 0), np.minimum(frames + reach, last)
-    confidence = _at(clip.confidence, frames)
-    here = _at(clip.positions, frames)
-    past, future = _at(clip.positions, before), _at(clip.positions, after)
-    seen = (_at(clip.confidence, before) > 0) & (confidence > 0) & (_at(clip.confidence, after) > 0)
-    velocities, accelerations = _motion(past, here, future, frames - before, after - frames, clip.fps)
-    turns = None if clip.turns is None else _unit(_at(_one_sign(clip.turns), frames))
-    sample = _Sample(
-        frames,
-        here,
-        confidence,
-        np.where(seen[..., None], velocities, 0),
-        np.where(seen[..., None], accelerations, 0),
-        _at(clip.roots, frames),
-        turns,
-        clip.center_m,
-        clip.half_width_m,
+    times = _pick(clip, config, generator)
+    here, velocities, accelerations = _moving(clip.positions, times, clip.fps)
+    seen = _is_seen(clip, times)
+    velocities = np.where(seen, np.clip(velocities, -_MAX_SPEED, _MAX_SPEED), 0)
+    accelerations = np.where(seen, np.clip(accelerations, -_MAX_ACCELERATION, _MAX_ACCELERATION), 0)
+    views = place_cameras(clip, config, times.view, times.phase, generator)
+    turns = None if clip.turns is None else _unit(_at(_one_sign(clip.turns), times.frames))
+    return _Sample(
+        times.frames,
+        turned(here, views.yaws),
+        _at(clip.confidence, times.frames),
+        turned(velocities, views.yaws),
+        turned(accelerations, views.yaws),
+        turned(_at(clip.roots, times.frames)[:, :, None], views.yaws)[:, :, 0],
+        None if turns is None else turned_rotations(turns, views.yaws),
+        views.center_m,
+        views.half_width_m,
     )
-    yaw = _camera_yaw(clip, config, generator)
-    return _turned(sample, clip, yaw) if yaw else sample
 
 
-def _camera_yaw(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> float:
-    """How far the clip is turned about the vertical before it is seen, radians; a 2D clip cannot be."""
-    if clip.topology.dims == 2:
-        return 0.0
-    # Several persons already stand side by side.
-    yaw = config.view_yaw if len(clip.positions) == 1 else 0.0
-    if generator is not None and config.yaw_jitter:
-        yaw += float((2 * torch.rand((), generator=generator) - 1) * config.yaw_jitter)
-    return yaw
+def batch_of_places(
+    clip: PreparedClip, config: RenderConfig, positions: Float[Tensor, "persons frames joints 3"]
+) -> RenderBatch:
+    """The batch of one clip, without jitter, as a function of its joints' places that torch can differentiate.
+
+    Places reach the picture as places, velocities, accelerations and the pelvis. What was not seen is held, the cameras
+    are kept, and so are the joints' turns, on which only learned offsets hang.
+
+    Args:
+        clip: the clip.
+        config: frames and cameras.
+        positions: in the place of the clip's own.
+    """
+    batch, times = collate([clip], config), _pick(clip, config, None)
+    # Sampling and differences are linear in time: how each frame weighs is what comes out of the unit vectors.
+    units = np.eye(times.last + 1, dtype=np.float32)[None, :, :, None]
+    weights = [positions.new_tensor(part[0, :, :, 0]) for part in _moving(units, times, clip.fps)]
+    here, velocities, accelerations = (torch.einsum("ft,ptjc->pfjc", weight, positions) for weight in weights)
+    seen = torch.from_numpy(_is_seen(clip, times))
+    velocities = torch.where(seen, velocities.clamp(-_MAX_SPEED, _MAX_SPEED), 0)
+    accelerations = torch.where(seen, accelerations.clamp(-_MAX_ACCELERATION, _MAX_ACCELERATION), 0)
+    pelvis = list(joints_of(clip.topology, "pelvis")) or list(range(clip.topology.num_joints))
+    turn = positions.new_tensor(rotations_y(place_cameras(clip, config, times.view, times.phase, None).yaws))
+    moved = {
+        "joints": here,
+        "velocities": velocities,
+        "accelerations": accelerations,
+        "roots": here[:, :, pelvis].mean(2, keepdim=True),
+    }
+    flat = {name: (value @ turn.mT).transpose(0, 1).flatten(1, 2)[None] for name, value in moved.items()}
+    return replace(batch, **flat)
 
 
-def _turned(sample: _Sample, clip: PreparedClip, yaw: float) -> _Sample:
-    """Everything turned about the vertical, and the camera fitted anew."""
-    turn = np.array([np.cos(yaw / 2), 0, np.sin(yaw / 2), 0], np.float32)
-    center, half_width = fit_to_clip(rotate_y(clip.positions, yaw), clip.confidence)
-    return replace(
-        sample,
-        positions=rotate_y(sample.positions, yaw),
-        velocities=rotate_y(sample.velocities, yaw),
-        accelerations=rotate_y(sample.accelerations, yaw),
-        roots=rotate_y(sample.roots, yaw),
-        turns=None if sample.turns is None else quaternion_product(turn, sample.turns),
-        center_m=center,
-        half_width_m=half_width,
-    )
+def _moving(positions: np.ndarray, times: _Times, fps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places, velocities (m/s) and accelerations (m/s²) at the picked times."""
+    here = _at(positions, times.frames)
+    past, future = _at(positions, times.before), _at(positions, times.after)
+    return here, *_motion(past, here, future, times.frames - times.before, times.after - times.frames, fps)
+
+
+def _is_seen(clip: PreparedClip, times: _Times) -> np.ndarray:
+    """Whether a joint is seen before, at and after each picked time, `[persons, frames, joints, 1]`."""
+    seen = [_at(clip.confidence, when) > 0 for when in (times.before, times.frames, times.after)]
+    return np.all(seen, axis=0)[..., None]
 
 
 def _turns(clips: Sequence[PreparedClip], samples: Sequence[_Sample]) -> list[np.ndarray]:
@@ -190,7 +241,7 @@ def _turns(clips: Sequence[PreparedClip], samples: Sequence[_Sample]) -> list[np
 def _row(clip: PreparedClip, sample: _Sample, turns: np.ndarray, config: RenderConfig) -> dict[str, np.ndarray]:
     """One row of the batch, by the names of its fields."""
     last = clip.positions.shape[1] - 1
-    layout = _layout(clip.topology, config.gaussians_per_bone, len(clip.positions))
+    layout = layout_of(clip.topology, config.gaussians_per_bone, len(clip.positions))
     return {
         "joints": _flat(sample.positions),
         "confidence": _flat(sample.confidence),
@@ -202,11 +253,11 @@ def _row(clip: PreparedClip, sample: _Sample, turns: np.ndarray, config: RenderC
         "times_s": (sample.frames / clip.fps).astype(np.float32),
         **layout,
         "center_m": sample.center_m,
-        "half_width_m": np.asarray(sample.half_width_m),
+        "half_width_m": sample.half_width_m,
     }
 
 
-def _times(last: int, wanted: int, generator: torch.Generator | None) -> np.ndarray:
+def pick_times(last: int, wanted: int, generator: torch.Generator | None) -> np.ndarray:
     """Frame numbers (not whole): one from each of `wanted` equal segments of the clip."""
     place = np.full(wanted, 0.5) if generator is None else torch.rand(wanted, generator=generator).numpy()
     return (np.arange(wanted) + place) / wanted * last
@@ -230,7 +281,7 @@ def _motion(
     velocities = (future - past) / np.maximum(back_s + ahead_s, least)
     change = (future - here) / np.maximum(ahead_s, least) - (here - past) / np.maximum(back_s, least)
     accelerations = np.where((back_s > 1e-3) & (ahead_s > 1e-3), 2 * change / np.maximum(back_s + ahead_s, least), 0)
-    return np.clip(velocities, -_MAX_SPEED, _MAX_SPEED), np.clip(accelerations, -_MAX_ACCELERATION, _MAX_ACCELERATION)
+    return velocities, accelerations
 
 
 def _one_sign(turns: np.ndarray) -> np.ndarray:
@@ -251,23 +302,48 @@ def _flat(values: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=256)
-def _layout(topology: Topology, per_bone: int, persons: int) -> dict[str, np.ndarray]:
+def layout_of(topology: Topology, per_bone: int, persons: int) -> dict[str, np.ndarray]:
     """The Gaussians of all persons: one on each joint, `per_bone` between the ends of each bone."""
-    joints = np.arange(topology.num_joints)
-    starts, ends = np.array(topology.bones, np.int64).reshape(-1, 2).T
+    drawn = [*topology.bones, *_braces(topology)]
+    joints, bones = np.arange(topology.num_joints), np.arange(len(drawn))
+    starts, ends = np.array(drawn, np.int64).reshape(-1, 2).T
     places = (np.arange(1, per_bone + 1) / (per_bone + 1)).astype(np.float32)
     parent = np.concatenate([joints, np.repeat(starts, per_bone)])
     child = np.concatenate([joints, np.repeat(ends, per_bone)])
-    along = np.concatenate([np.zeros(len(joints), np.float32), np.tile(places, len(topology.bones))])
+    along = np.concatenate([np.zeros(len(joints), np.float32), np.tile(places, len(bones))])
     part = np.array([BODY_PARTS.index(name) for name in topology.parts])
     side = np.array([SIDES.index(name) for name in topology.sides])
+    # The network is asked on each joint and in the middle of each bone.
+    middle = per_bone // 2
+    asked = np.concatenate([joints, len(joints) + bones * per_bone + middle]) if per_bone else joints
+    between, share = np.stack((joints, joints), -1), np.zeros(len(joints), np.float32)
+    if per_bone:
+        first = np.arange(per_bone) < middle
+        halves = np.where(first[:, None], np.array([[0, 1]]), np.array([[1, 2]]))
+        stops = np.stack((starts, len(joints) + bones, ends), -1)
+        between = np.concatenate([between, stops[:, halves].reshape(-1, 2)])
+        inside = np.where(first, places / places[middle], (places - places[middle]) / (1 - places[middle]))
+        share = np.concatenate([share, np.tile(inside.astype(np.float32), len(bones))])
     person = np.repeat(np.arange(persons), len(parent))
     return {
-        "parent": np.tile(parent, persons) + person * topology.num_joints,
-        "child": np.tile(child, persons) + person * topology.num_joints,
+        "parent": np.tile(parent, persons) + person * len(joints),
+        "child": np.tile(child, persons) + person * len(joints),
         "along": np.tile(along, persons),
         "parts": np.tile(np.stack((part[parent], part[child]), -1), (persons, 1)),
         "side": np.tile(side[child], persons),
         "person": person,
         "present": np.ones(len(person), bool),
+        "asked": np.tile(asked, persons) + np.repeat(np.arange(persons), len(asked)) * len(parent),
+        "between": np.tile(between, (persons, 1)) + person[:, None] * len(asked),
+        "share": np.tile(share, persons),
     }
+
+
+def _braces(topology: Topology) -> list[tuple[int, int]]:
+    """Across the shoulders and the hips of a body without a trunk between them (COCO), so that it does not fall apart."""
+    braces = []
+    for part, middles in (("shoulder", ("neck", "chest", "spine")), ("hip", ("pelvis",))):
+        left, right = topology.find(part, "left"), topology.find(part, "right")
+        if left is not None and right is not None and not set(middles) & set(topology.parts):
+            braces.append((left, right))
+    return braces

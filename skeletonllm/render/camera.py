@@ -1,6 +1,7 @@
 """From canonical space to pixels. The camera stands in front (+z), looks along -z, and fits the whole clip."""
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,8 @@ from torch import Tensor
 
 # gsplat's low-pass: a Gaussian narrower than a pixel would flicker (EWA), pixel².
 _LOW_PASS = 0.3
+# A Gaussian thinner than this (a 10,000th of a pixel) has no gradient of its fading; pixel⁴.
+_LEAST_AREA = 1e-8
 _FIELD_OF_VIEW = math.radians(60)
 _MARGIN = 1.15
 _SMALLEST_HALF_WIDTH_M = 0.6
@@ -17,8 +20,44 @@ _NEAR_M = 0.05
 # Which places of all joints, sorted, bound the picture: the outermost ones, and those of its middle.
 _SHARES = (0.005, 0.05, 0.95, 0.995)
 _OUTER_REACH = 0.6
+# Joints less sure than this share of the surest one are guesses of a pose estimator: they do not move the camera.
+_SURE = 0.1
 # Closer than this persons cannot be put side by side.
 _BESIDE_M = 0.1
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Gaussians in the image plane.
+
+    Args:
+        means2d: centres, pixels.
+        xx: covariance, pixel², before the low-pass.
+        xy: its other entries.
+        yy: likewise.
+        depth: metres, growing away from the camera.
+    """
+
+    means2d: Float[Tensor, "batch frames gaussians 2"]
+    xx: Float[Tensor, "batch frames gaussians"]
+    xy: Float[Tensor, "batch frames gaussians"]
+    yy: Float[Tensor, "batch frames gaussians"]
+    depth: Float[Tensor, "batch frames gaussians"]
+
+    def conics(self) -> Float[Tensor, "batch frames gaussians 3"]:
+        """Inverse covariances (xx, xy, yy), 1/pixel², of the Gaussians as they are drawn: at least about a pixel wide."""
+        xx, yy = self.xx + _LOW_PASS, self.yy + _LOW_PASS
+        determinant = (xx * yy - self.xy.square()).clamp_min(_LOW_PASS**2 / 2)
+        return torch.stack((yy, -self.xy, xx), -1) / determinant[..., None]
+
+    def fading(self) -> Float[Tensor, "batch frames gaussians"]:
+        """By how much opacities must fall so that a Gaussian made wider by the low-pass is not brighter: 0 to 1.
+
+        Source: the compensation of Yu et al., Mip-Splatting (2024), as gsplat's mode `antialiased` has it.
+        """
+        narrow = (self.xx * self.yy - self.xy.square()).clamp_min(_LEAST_AREA)
+        wide = (self.xx + _LOW_PASS) * (self.yy + _LOW_PASS) - self.xy.square()
+        return (narrow / wide).sqrt()
 
 
 def fit_to_clip(
@@ -29,7 +68,7 @@ def fit_to_clip(
     All but the outermost 0.5 % of the seen joints on each side, with a margin; but not farther out of the box of the middle
     90 % than 0.6 of its size: a joint that jumps, or stands far off all the time, must not make everybody small.
     """
-    seen = positions[confidence > 0]
+    seen = positions[(confidence > 0) & (confidence >= _SURE * confidence.max(initial=0))]
     if not len(seen):
         return np.zeros(3, np.float32), np.float32(_SMALLEST_HALF_WIDTH_M)
     seen = np.sort(seen, axis=0)
@@ -64,15 +103,11 @@ def project(
     axes: Float[Tensor, "batch frames gaussians 3"],
     scale_across: Float[Tensor, "batch frames gaussians"],
     scale_along: Float[Tensor, "batch frames gaussians"],
-    center_m: Float[Tensor, "batch 3"],
-    half_width_m: Float[Tensor, " batch"],
+    center_m: Float[Tensor, "batch frames 3"],
+    half_width_m: Float[Tensor, "batch frames"],
     size_px: int,
     kind: Literal["orthographic", "perspective"],
-) -> tuple[
-    Float[Tensor, "batch frames gaussians 2"],
-    Float[Tensor, "batch frames gaussians 3"],
-    Float[Tensor, "batch frames gaussians"],
-]:
+) -> Projection:
     """Gaussians elongated along an axis, seen by the camera.
 
     The covariance s_across² I + (s_along² - s_across²) d d^T goes through the camera's Jacobian A as s_across² A A^T +
@@ -88,20 +123,17 @@ def project(
         size_px: width and height of the frame.
         kind: orthographic, or perspective with 60 degrees.
 
-    Returns:
-        Centres in pixels, conics (xx, xy, yy) in 1/pixel², and depth in metres, growing away from the camera.
-
     Source: Zwicker et al., EWA Splatting (2002), eq. 24 to 31.
     """
     away = half_width_m / math.tan(_FIELD_OF_VIEW / 2)
-    local = means - center_m[:, None, None]
-    depth = away[:, None, None] - local[..., 2]
-    pixels_per_m = (size_px / 2 / half_width_m)[:, None, None]
+    local = means - center_m[:, :, None]
+    depth = away[..., None] - local[..., 2]
+    pixels_per_m = (size_px / 2 / half_width_m)[..., None]
     if kind == "orthographic":
         zoom, lean = pixels_per_m.expand_as(depth), torch.zeros_like(local[..., :2])
     else:
         near = depth.clamp_min(_NEAR_M)
-        zoom = pixels_per_m * away[:, None, None] / near
+        zoom = pixels_per_m * away[..., None] / near
         lean = local[..., :2] / near[..., None]
     flip = means.new_tensor((1.0, -1.0))
     means2d = size_px / 2 + flip * zoom[..., None] * local[..., :2]
@@ -110,9 +142,7 @@ def project(
     seen_axis = zoom[..., None] * (flip * axes[..., :2] + tilt * axes[..., 2:])
     across, along = scale_across.square(), scale_along.square() - scale_across.square()
     zoom2 = zoom.square()
-    xx = across * zoom2 * (1 + tilt[..., 0].square()) + along * seen_axis[..., 0].square() + _LOW_PASS
-    yy = across * zoom2 * (1 + tilt[..., 1].square()) + along * seen_axis[..., 1].square() + _LOW_PASS
+    xx = across * zoom2 * (1 + tilt[..., 0].square()) + along * seen_axis[..., 0].square()
+    yy = across * zoom2 * (1 + tilt[..., 1].square()) + along * seen_axis[..., 1].square()
     xy = across * zoom2 * tilt[..., 0] * tilt[..., 1] + along * seen_axis[..., 0] * seen_axis[..., 1]
-    determinant = (xx * yy - xy.square()).clamp_min(_LOW_PASS**2 / 2)
-    conics = torch.stack((yy, -xy, xx), -1) / determinant[..., None]
-    return means2d, conics, depth
+    return Projection(means2d, xx, xy, yy, depth)

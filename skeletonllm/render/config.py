@@ -25,9 +25,9 @@ class RenderConfig:
     gaussians_per_bone: int = 10
     thickness_m: float = 0.035
     """Radius of a limb on the canonical body."""
-    backend: Literal["reference", "cpu", "gsplat", "auto"] = "reference"
-    """The rasteriser: `reference` is plain torch, `cpu` a fast kernel, `gsplat` needs CUDA. `auto` takes `gsplat` for
-    tensors on a GPU, else `cpu`, and says so in the log."""
+    backend: Literal["reference", "cpu", "gsplat", "auto"] = "cpu"
+    """The rasteriser: `cpu` is a fast kernel, built at first use; `reference` plain torch; `gsplat` needs CUDA. `auto`
+    takes `gsplat` for tensors on a GPU, else `cpu`, and says so in the log."""
     antialiased: bool = False
     """Gaussians narrower than a pixel become fainter instead of wider, as in gsplat's mode of this name."""
 

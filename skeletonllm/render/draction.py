@@ -19,7 +19,7 @@ class DrAction(Renderer):
 
     def __init__(self, config: RenderConfig) -> None:
         super().__init__(config)
-        self.modulator = Modulator(config.hidden, config.modulator)
+        self.modulator = Modulator(config)
 
     def cloud(self, batch: RenderBatch) -> GaussianCloud:
         """The Gaussians of every frame, coloured and weighted by the modulator."""

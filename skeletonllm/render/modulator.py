@@ -8,12 +8,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from skeletonllm.render.batch import RenderBatch
-from skeletonllm.render.skinning import Limbs
+from skeletonllm.render.config import Cue, RenderConfig
+from skeletonllm.render.skinning import Limbs, take
 from skeletonllm.skeleton.topology import BODY_PARTS, SIDES
 
 _CODE = 8
-_CUES = 3 + 1 + 3 + 3 + 6  # place, depth, velocity, acceleration; speed, confidence, phase, along, side, person
+# What the network is told of each Gaussian in each frame, in this order, and how many numbers that is.
+_CUES: dict[Cue, int] = {
+    "place": 3,
+    "velocity": 3,
+    "acceleration": 3,
+    "depth": 1,
+    "speed": 1,
+    "confidence": 1,
+    "phase": 1,
+}
+_FIXED = 3  # and once for all frames: place along the bone, side, whether it is another person's
 _OUTPUTS = 3 + 1 + 1 + 1  # colour, opacity, scale, saliency
+_MEMORY = 3  # sampled frames that the causal convolution sees, its own included
 _LARGEST_OFFSET_M = 0.03
 
 # Left warm, right cool, the middle green; arms and legs differ in hue: sides and limbs can be told apart from the first
@@ -21,6 +33,7 @@ _LARGEST_OFFSET_M = 0.03
 _ARMS = {"left": (1.0, 0.65, 0.1), "center": (0.35, 0.95, 0.4), "right": (0.1, 0.75, 1.0)}
 _LEGS = {"left": (1.0, 0.25, 0.55), "center": (0.35, 0.95, 0.4), "right": (0.55, 0.45, 1.0)}
 _LEG_PARTS = ("hip", "knee", "ankle", "foot")
+_HEAD = ("neck", "head", "face")
 _ENDS = ("wrist", "hand", "ankle", "foot", "head", "face")
 # Shares of the usual thickness of a limb, natural logarithm.
 _WIDTHS = {"head": 0.5, "pelvis": 0.2, "spine": 0.2, "chest": 0.2}
@@ -40,70 +53,150 @@ class Modulator(nn.Module):
     """Colours of the parts, and a small network that changes them with the motion.
 
     No weight's shape depends on a topology: a Gaussian is known by its body part, its side and its place on the bone. At
-    the start the network adds nothing, and what moves is already brighter (`speed_gain`), what is near already lighter
-    (`depth_mix`): a picture that shows motion is where learning begins, not what it has to find.
+    the designed start the network adds nothing, and what moves is already brighter (`speed_gain`), what is near already
+    lighter (`depth_mix`): a picture that shows motion is where learning begins, not what it has to find.
 
     Args:
-        hidden: width of the network.
-        modulate: False leaves only the looks of the parts and the depth ramp.
+        config: width of the network, cues that are off, memory, start; without `modulator` only the looks of the parts and
+            the depth ramp are left.
 
     Source: arXiv 2603.18003, section 3.2; the inputs and the start are ours.
     """
 
-    def __init__(self, hidden: int, modulate: bool) -> None:
+    def __init__(self, config: RenderConfig) -> None:
         super().__init__()
-        self.modulate = modulate
+        self.config = config
         self.colors = nn.Parameter(_first_colors())
         self.opacity = nn.Parameter(torch.full((len(BODY_PARTS),), 2.0))
         self.widths = nn.Parameter(torch.tensor([math.atanh(_WIDTHS.get(part, 0.0)) for part in BODY_PARTS]))
         self.offsets = nn.Parameter(torch.zeros(len(BODY_PARTS), 3))
         # What colours of the second and later persons have more than those of the first: paler.
-        self.others = nn.Parameter(torch.tensor([0.7, 0.7, 0.7]))
+        self.others = nn.Parameter(torch.tensor([1.6, 1.6, 1.6]))
         self.depth_mix = nn.Parameter(torch.tensor([-1.2]))
-        if modulate:
+        if config.modulator:
             self.codes = nn.Parameter(torch.randn(len(BODY_PARTS), _CODE) * 0.5)
-            last = nn.Linear(hidden, _OUTPUTS)
-            nn.init.zeros_(last.weight)
-            nn.init.zeros_(last.bias)
-            first = nn.Linear(_CODE + _CUES, hidden)
-            self.network = nn.Sequential(first, nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU(), last)
+            self.network = _Network(config)
             self.speed_gain = nn.Parameter(torch.tensor([2.5]))
             self.rest_level = nn.Parameter(torch.tensor([-0.1]))
             self.glow = nn.Parameter(torch.tensor([-0.8]))
+        if config.start == "random":
+            for name, weight in self.named_parameters(recurse=False):
+                nn.init.normal_(weight, std=0.3 if name == "widths" else 1.0)
+        elif config.modulator:
+            nn.init.zeros_(self.network.last.weight)
+            nn.init.zeros_(self.network.last.bias)
 
     def rest_offsets(self, batch: RenderBatch) -> Float[Tensor, "batch gaussians 3"]:
-        """Where each Gaussian hangs beside its bone in the rest pose, metres; right-hand parts mirror left-hand ones."""
+        """Where each Gaussian hangs beside its bone in the rest pose, metres; the right side mirrors the left one."""
         offsets = _LARGEST_OFFSET_M * torch.tanh(_blend(self.offsets, batch))
-        sign = torch.where(batch.side == SIDES.index("right"), -1.0, 1.0)
+        sign = 1.0 - batch.side.to(offsets.dtype)  # left 1, centre 0, right -1
         return torch.cat((offsets[..., :1] * sign[..., None], offsets[..., 1:]), -1)
 
     def forward(self, batch: RenderBatch, limbs: Limbs) -> Appearance:
         """The appearance of every Gaussian in every frame."""
         shape = limbs.confidence.shape
         start, end = (self.colors[batch.side, batch.parts[..., place]] for place in (0, 1))
-        color = start + (end - start) * batch.along[..., None] + self.others * (batch.person > 0)[..., None]
+        color = start + (end - start) * batch.along[..., None] + self.others * self._is_other(batch)[..., None]
         opacity, width = _blend(torch.stack((self.opacity, self.widths), -1), batch)[:, None].unbind(-1)
         color, opacity, width = color[:, None].expand(*shape, 3), opacity.expand(shape), width.expand(shape)
-        saliency = torch.ones(shape, device=color.device, dtype=color.dtype)
-        if not self.modulate:
-            return self._appearance(color, opacity, width, saliency, limbs)
-        speed = (limbs.velocities.square().sum(-1) + 1e-6).sqrt()
-        codes = _blend(self.codes, batch)[:, None].expand(*shape, _CODE)
-        changes = self.network(torch.cat((codes, _cues(batch, limbs, speed)), -1))
-        saliency = torch.sigmoid(self.rest_level + self.speed_gain * torch.log1p(speed) + changes[..., 5])
+        if not self.config.modulator:
+            return self._appearance(color, opacity, width, torch.ones_like(limbs.confidence), limbs)
+        speed = _log_speed(limbs)
+        changes = self._changes(batch, limbs.at(batch.asked))
+        saliency = self.rest_level + changes[..., 5]
+        if "speed" not in self.config.cues_off:
+            saliency = saliency + self.speed_gain * speed
         return self._appearance(
-            color + changes[..., :3], opacity + changes[..., 3], width + 0.5 * changes[..., 4], saliency, limbs
+            color + changes[..., :3],
+            opacity + changes[..., 3],
+            width + 0.5 * changes[..., 4],
+            torch.sigmoid(saliency),
+            limbs,
         )
+
+    def _changes(self, batch: RenderBatch, limbs: Limbs) -> Float[Tensor, "batch frames gaussians outputs"]:
+        """The network's changes of all Gaussians: it is asked at a few places of a bone, between them they are linear."""
+        fixed = torch.stack((batch.along, batch.side.to(batch.along.dtype) - 1, self._is_other(batch)), -1)
+        known = torch.cat((_blend(self.codes, batch), fixed), -1)
+        index = batch.asked[..., None].expand(-1, -1, known.shape[-1])
+        asked = self.network(known.gather(1, index), self._cues(batch, limbs))
+        start, end = (take(asked, batch.between[..., place]) for place in (0, 1))
+        return torch.lerp(start, end, batch.share[:, None, :, None])
 
     def _appearance(self, color: Tensor, opacity: Tensor, width: Tensor, saliency: Tensor, limbs: Limbs) -> Appearance:
         lit = torch.sigmoid(color) * saliency[..., None]
-        if self.modulate:
+        if self.config.modulator:
             # The fastest limbs also turn paler, where more brightness would not show.
             glow = torch.sigmoid(self.glow) * saliency.pow(4)
             lit = lit + glow[..., None] * (1 - lit)
-        mix = torch.sigmoid(self.depth_mix)
-        shown = (1 - mix) * lit + mix * depth_ramp(limbs.depth)
-        return Appearance(shown, torch.sigmoid(opacity), torch.exp(torch.tanh(width)), saliency)
+        if "depth" not in self.config.cues_off:
+            mix = torch.sigmoid(self.depth_mix)
+            lit = (1 - mix) * lit + mix * depth_ramp(limbs.depth)
+        return Appearance(lit, torch.sigmoid(opacity), torch.exp(torch.tanh(width)), saliency)
+
+    def _is_other(self, batch: RenderBatch) -> Float[Tensor, "batch gaussians"]:
+        other = (batch.person > 0).to(batch.along.dtype)
+        return 0 * other if "person" in self.config.cues_off else other
+
+    def _cues(self, batch: RenderBatch, limbs: Limbs) -> Float[Tensor, "batch frames asked cues"]:
+        """What the network is told of the frame, all of the order of 1; cues that are off are 0."""
+        speed = _log_speed(limbs)
+        cues: dict[Cue, Tensor] = {
+            "place": limbs.relative,
+            "velocity": limbs.velocities / 2,
+            "acceleration": limbs.accelerations / 10,
+            "depth": limbs.depth[..., None],
+            "speed": speed[..., None],
+            "confidence": limbs.confidence[..., None],
+            "phase": batch.phase[:, :, None, None].expand(*speed.shape, 1),
+        }
+        off = self.config.cues_off
+        return torch.cat([torch.zeros_like(cues[cue]) if cue in off else cues[cue] for cue in _CUES], -1)
+
+
+def _log_speed(limbs: Limbs) -> Float[Tensor, "batch frames gaussians"]:
+    """log(1 + m/s)."""
+    return torch.log1p((limbs.velocities.square().sum(-1) + 1e-6).sqrt())
+
+
+class _Network(nn.Module):
+    """What a Gaussian is and does to changes of its appearance.
+
+    What does not change from frame to frame goes through its half of the first layer once per clip.
+    """
+
+    def __init__(self, config: RenderConfig) -> None:
+        super().__init__()
+        width = config.hidden
+        self.num_views = config.num_views
+        self.fixed = nn.Linear(_CODE + _FIXED, width)
+        self.moving = nn.Linear(sum(_CUES.values()), width, bias=False)
+        self.hidden = nn.Linear(width, width)
+        self.gru = nn.GRU(width, width, batch_first=True) if config.temporal == "gru" else None
+        self.convolution = nn.Conv1d(width, width, _MEMORY) if config.temporal == "convolution" else None
+        self.last = nn.Linear(width, _OUTPUTS)
+
+    def forward(
+        self, fixed: Float[Tensor, "batch asked fixed"], cues: Float[Tensor, "batch frames asked cues"]
+    ) -> Float[Tensor, "batch frames asked outputs"]:
+        """The changes."""
+        inner = torch.relu(self.fixed(fixed)[:, None] + self.moving(cues))
+        inner = torch.relu(self.hidden(inner))
+        if self.gru is not None or self.convolution is not None:
+            inner = inner + self._remembered(inner)
+        return self.last(inner)
+
+    def _remembered(self, inner: Float[Tensor, "batch frames asked width"]) -> Tensor:
+        """What each place remembers of the frames before; every view has a memory of its own."""
+        batch, frames, places, width = inner.shape
+        each = frames // self.num_views
+        rows = inner.view(batch * self.num_views, each, places, width).transpose(1, 2).reshape(-1, each, width)
+        if self.gru is not None:
+            rows, _ = self.gru(rows)
+        elif self.convolution is not None:
+            past = nn.functional.pad(rows.transpose(1, 2), (_MEMORY - 1, 0))
+            rows = self.convolution(past).transpose(1, 2)
+        return rows.view(batch * self.num_views, places, each, width).transpose(1, 2).reshape(inner.shape)
 
 
 def depth_ramp(depth: Float[Tensor, "batch frames gaussians"]) -> Float[Tensor, "batch frames gaussians 3"]:
@@ -122,20 +215,11 @@ def _blend(table: Float[Tensor, " parts *rest"], batch: RenderBatch) -> Float[Te
     return start + (end - start) * batch.along[..., None]
 
 
-def _cues(batch: RenderBatch, limbs: Limbs, speed: Tensor) -> Float[Tensor, "batch frames gaussians cues"]:
-    """What the network is told besides the part; all of the order of 1."""
-    other = (batch.person > 0).to(speed.dtype)
-    fixed = torch.stack((batch.along, batch.side.to(speed.dtype) - 1, other), -1)[:, None].expand(*speed.shape, 3)
-    phase = batch.phase[:, :, None].expand(speed.shape)
-    own = torch.stack((limbs.depth, torch.log1p(speed), limbs.confidence, phase), -1)
-    return torch.cat((limbs.relative, limbs.velocities / 2, limbs.accelerations / 10, own, fixed), -1)
-
-
 def _first_colors() -> Float[Tensor, "sides parts 3"]:
     """Logits by side and part: side and limb give the hue, its end is brighter."""
     rows = []
     for side in SIDES:
         for part in BODY_PARTS:
-            hue = torch.tensor((_LEGS if part in _LEG_PARTS else _ARMS)[side])
+            hue = torch.tensor((_LEGS if part in _LEG_PARTS else _ARMS)["center" if part in _HEAD else side])
             rows.append(hue if part in _ENDS else 0.9 * hue)
     return torch.logit(torch.stack(rows).clamp(0.05, 0.95)).view(len(SIDES), len(BODY_PARTS), 3)

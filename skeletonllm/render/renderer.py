@@ -41,26 +41,37 @@ class Renderer(nn.Module):
     def forward(self, batch: RenderBatch) -> Float[Tensor, "batch frames 3 height width"]:
         """Frames in [0, 1] on black."""
         with torch.autocast(batch.joints.device.type, enabled=False):
-            cloud = self.cloud(batch)
-            return draw(cloud, batch, self.config)
+            return draw(self.cloud(batch), batch.center_m, batch.half_width_m, self.config)
 
 
 def draw(
-    cloud: GaussianCloud, batch: RenderBatch, config: RenderConfig
+    cloud: GaussianCloud,
+    center_m: Float[Tensor, "batch frames 3"],
+    half_width_m: Float[Tensor, "batch frames"],
+    config: RenderConfig,
 ) -> Float[Tensor, "batch frames 3 height width"]:
-    """Project and composite the Gaussians of every frame; all persons of a clip in one depth order."""
-    means2d, conics, depth = project(
+    """Project and composite the Gaussians of every frame; all persons of a clip in one depth order.
+
+    Args:
+        cloud: Gaussians.
+        center_m: what the camera looks at.
+        half_width_m: how much it sees to each side.
+        config: size, camera, backend.
+    """
+    seen = project(
         cloud.means,
         cloud.axes,
         cloud.scale_across,
         cloud.scale_along,
-        batch.center_m,
-        batch.half_width_m,
+        center_m,
+        half_width_m,
         config.size_px,
         config.camera,
     )
-    keys = (depth.detach() * _KEYS_PER_M).round().long()
-    opacities = torch.where(depth > 0, cloud.opacities, 0) if config.camera == "perspective" else cloud.opacities
+    keys = (seen.depth.detach() * _KEYS_PER_M).round().long()
+    opacities = cloud.opacities * seen.fading() if config.antialiased else cloud.opacities
+    if config.camera == "perspective":
+        opacities = torch.where(seen.depth > 0, opacities, 0)
     size = config.size_px
-    image, _ = rasterize(means2d, conics, cloud.colors, opacities, keys, size, size, config.backend)
-    return image.clamp(0, 1)
+    image, _ = rasterize(seen.means2d, seen.conics(), cloud.colors, opacities, keys, size, size, config.backend)
+    return image

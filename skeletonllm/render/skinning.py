@@ -1,6 +1,6 @@
 """Gaussians are carried along by their joints: linear blend skinning on bones that may stretch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Float, Int64
@@ -36,6 +36,10 @@ class Limbs:
     accelerations: Float[Tensor, "batch frames gaussians 3"]
     confidence: Float[Tensor, "batch frames gaussians"]
 
+    def at(self, gaussians: Int64[Tensor, "batch some"]) -> "Limbs":
+        """The same of some Gaussians only."""
+        return Limbs(**{field.name: take(getattr(self, field.name), gaussians) for field in fields(self)})
+
 
 def skin(batch: RenderBatch, offsets: Float[Tensor, "batch gaussians 3"] | None = None) -> Limbs:
     """Carry the Gaussians from the rest pose to every frame.
@@ -69,7 +73,7 @@ def skin(batch: RenderBatch, offsets: Float[Tensor, "batch gaussians 3"] | None 
         axes=bone / length[..., None],
         length_m=length,
         relative=means - take(batch.roots, batch.person),
-        depth=(means[..., 2] - batch.center_m[:, None, None, 2]) / batch.half_width_m[:, None, None],
+        depth=(means[..., 2] - batch.center_m[:, :, None, 2]) / batch.half_width_m[..., None],
         velocities=velocities,
         accelerations=accelerations,
         confidence=confidence,
@@ -86,9 +90,10 @@ def take(
 
 def rotate(turns: Float[Tensor, "*batch 4"], vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     """Vectors turned by unit quaternions (wxyz)."""
-    axis = turns[..., 1:]
-    twice = 2 * torch.linalg.cross(axis, vectors)
-    return vectors + turns[..., :1] * twice + torch.linalg.cross(axis, twice)
+    real, axis = turns[..., :1], turns[..., 1:]
+    along = (axis * vectors).sum(-1, keepdim=True)
+    kept = real.square() - axis.square().sum(-1, keepdim=True)
+    return kept * vectors + 2 * (along * axis + real * torch.linalg.cross(axis, vectors))
 
 
 def _blend_turns(start: Tensor, end: Tensor, along: Tensor) -> Tensor:

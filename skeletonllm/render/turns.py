@@ -15,11 +15,15 @@ from skeletonllm.skeleton.rotations import quaternions
 from skeletonllm.skeleton.topology import Topology
 
 # A bone shorter than this has no direction and does not turn. Metres on the canonical body.
-_SOFT_LENGTH_M = 2e-3
-# A body whose sides cannot be told (edge-on in 2D, joints missing) is taken to face the camera; metres.
+_SOFT_LENGTH_M = 5e-3
+# A body whose sides cannot be told (edge-on in 2D, joints missing) is taken to face the camera, a head to look where the
+# chest does; metres. From `_SURE` times as far on the prior has no say at all, so a turned body has turned turns.
 _PRIOR_M = 0.02
-# A bone that folds back on the one before turns about the limb's hinge; too small to matter anywhere else.
-_HINGE = 0.01
+_SURE = 4.0
+# A bone that folds back on the one before turns about the limb's hinge. It counts less and less from the fold on and
+# nothing where 1 + cos of the angle is larger than `_FOLD` (20 degrees).
+_HINGE = 0.2
+_FOLD = 0.06
 _TRUNK = ("pelvis", "spine", "chest")
 _HEAD = ("neck", "head", "face")
 
@@ -33,9 +37,10 @@ def joint_turns(
 
     Trunk and head: Gram-Schmidt, up first, the sides weighted by confidence. Limbs: the turn of the joint before, then the
     least turn that brings the bone to its direction. So a straight limb has no twist of its own, and nothing is singular:
-    at an exact fold the hinge decides.
+    at an exact fold the hinge decides. A joint that is seen in none of the frames is passed over.
     """
     plan = _plan(topology)
+    positions = _with_stand_ins(positions, confidence, topology)
     turns = np.zeros((*positions.shape[:3], 4), np.float32)
     torso, head = _trunk_turns(positions, confidence, topology)
     turns[:, :, plan.trunk] = torso[:, :, None]
@@ -62,14 +67,20 @@ def file_turns(
     turns, and its rest pose is the one that agrees best with the turns that are seen in the places.
     """
     seen = joint_turns(positions, confidence, topology)
-    length = np.linalg.norm(rotations, axis=-1, keepdims=True)
-    valid = length > 0.5
-    unit = rotations / np.where(valid, length, 1)
+    unit = unit_or_nothing(rotations)
+    valid = unit.any(-1, keepdims=True)
     rest = quaternion_product(unit * np.array([1, -1, -1, -1], np.float32), seen) * valid
     # The mean rotation is the first eigenvector of the sum of q q^T (Markley et al., 2007): q and -q count as one.
     spread = np.einsum("ptji,ptjk->jik", rest, rest)
     mean = np.linalg.eigh(spread)[1][..., -1]
     return np.where(valid, quaternion_product(unit, mean[None, None]), seen).astype(np.float32)
+
+
+def unit_or_nothing(rotations: Float32[np.ndarray, "*batch 4"]) -> Float32[np.ndarray, "*batch 4"]:
+    """Quaternions of length 1; 0 for those that are none: too short, or not finite."""
+    length = np.linalg.norm(rotations.astype(np.float64), axis=-1, keepdims=True)
+    valid = np.isfinite(length) & (length > 0.5)
+    return (np.where(valid, rotations, 0) / np.where(valid, length, 1)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ class _Plan:
         head: joints that turn with the head.
         outward: times the joints' places this is the way out of each joint: the mean of its bones, or its own at a leaf.
         rest: that way in the T-pose.
-        hinges: an axis across it.
+        hinges: the axis across it about which the limb bends.
         levels: the other joints with the joints before them, nearest to the root first.
     """
 
@@ -100,6 +111,7 @@ def _plan(topology: Topology) -> _Plan:
     head = [j for j in range(num_joints) if topology.parts[j] in _HEAD and parents[j] != -1]
     outward = np.zeros((num_joints, num_joints), np.float32)
     rest = np.zeros((num_joints, 3), np.float32)
+    hinges = np.zeros((num_joints, 3), np.float32)
     levels: dict[int, list[int]] = {}
     depth = dict.fromkeys((*trunk, *head), 0)
     for joint in topology.order:
@@ -109,26 +121,41 @@ def _plan(topology: Topology) -> _Plan:
             outward[joint, end] += 1 / len(ends)
             outward[joint, start] -= 1 / len(ends)
         last = ends[0][1] if ends else joint
-        rest[joint] = _rest_direction(topology.parts[last], topology.sides[last])
+        rest[joint], hinges[joint] = _rest_bone(topology.parts[last], topology.sides[last])
         if joint not in depth:
             depth[joint] = depth[parents[joint]] + 1
             levels.setdefault(depth[joint], []).append(joint)
     ordered = tuple(
         (np.array(joints), np.array([parents[joint] for joint in joints])) for _, joints in sorted(levels.items())
     )
-    return _Plan(np.array(trunk, int), np.array(head, int), outward, rest, np.roll(rest, 1, -1), ordered)
+    return _Plan(np.array(trunk, int), np.array(head, int), outward, rest, hinges, ordered)
 
 
-def _rest_direction(part: str, side: str) -> tuple[float, float, float]:
-    """Where the bone that ends in a part points in the T-pose: left, up, front."""
+def _rest_bone(part: str, side: str) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Where the bone that ends in a part points in the T-pose (left, up, front), and the axis about which it bends.
+
+    Elbows bring the forearm to the front, knees bring the shank to the back.
+    """
     sign = {"left": 1.0, "center": 0.0, "right": -1.0}[side]
     if part in ("shoulder", "elbow", "wrist", "hand", "hip") and sign:
-        return (sign, 0.0, 0.0)
+        return (sign, 0.0, 0.0), (0.0, -sign, 0.0)
     if part in ("knee", "ankle"):
-        return (0.0, -1.0, 0.0)
+        return (0.0, -1.0, 0.0), (1.0, 0.0, 0.0)
     if part in ("foot", "face"):
-        return (0.0, 0.0, 1.0)
-    return (0.0, 1.0, 0.0)
+        return (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)
+    return (0.0, 1.0, 0.0), (1.0, 0.0, 0.0)
+
+
+def _with_stand_ins(positions: np.ndarray, confidence: np.ndarray, topology: Topology) -> np.ndarray:
+    """The places, where a joint that is never seen stands where the joint before it does: its bone has no direction."""
+    known = np.any(confidence > 0, axis=1)
+    if known.all():
+        return positions
+    positions = positions.copy()
+    for joint in topology.order[1:]:
+        unknown = ~known[:, joint]
+        positions[unknown, :, joint] = positions[unknown, :, topology.parents[joint]]
+    return positions
 
 
 def _trunk_turns(positions: np.ndarray, confidence: np.ndarray, topology: Topology) -> tuple[np.ndarray, np.ndarray]:
@@ -154,22 +181,32 @@ def _trunk_turns(positions: np.ndarray, confidence: np.ndarray, topology: Topolo
     hips, shoulders = middle("hip"), middle("shoulder")
     nothing = np.zeros((*positions.shape[:2], 3), np.float32)
     up = nothing if hips is None or shoulders is None else shoulders - hips
-    torso = _frame(up, nothing + across("shoulder") + across("hip"))
+    torso = _frame(up, nothing + across("shoulder") + across("hip"), np.eye(3, dtype=np.float32))
     crown = topology.find("head")
     neck = shoulders if topology.find("neck") is None else positions[:, :, topology.find("neck")]
-    rise = up if crown is None or neck is None else positions[:, :, crown] - neck
-    # A head without eyes or ears looks where the chest does.
-    head = _frame(rise, across("face") + _PRIOR_M * torso[..., 0])
+    rise = nothing if crown is None or neck is None else positions[:, :, crown] - neck
+    head = _frame(rise, nothing + across("face"), torso)
     return quaternions(torso), quaternions(head)
 
 
-def _frame(up: np.ndarray, left: np.ndarray) -> np.ndarray:
-    """Left, up and front as columns, from two directions that may be 0 or not at right angles."""
-    up = _unit(up + np.float32(_PRIOR_M) * np.array((0, 1, 0), np.float32), (0.0, 1.0, 0.0))
-    left = left + np.float32(_PRIOR_M) * np.array((1, 0, 0), np.float32)
-    left = _unit(left - (left * up).sum(-1, keepdims=True) * up, (0.0, 0.0, 1.0))
-    left = _unit(left - (left * up).sum(-1, keepdims=True) * up, (1.0, 0.0, 0.0))
+def _frame(up: np.ndarray, left: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Left, up and front as columns, from two directions that may be 0 or not at right angles, and from a prior frame."""
+    up = _unit(_sure(up, prior[..., 1]), (0.0, 1.0, 0.0))
+    left = _unit(_across(_sure(_across(left, up), prior[..., 0]), up), (0.0, 0.0, 1.0))
+    left = _unit(_across(left, up), (1.0, 0.0, 0.0))
     return np.stack((left, up, _cross(left, up)), -1)
+
+
+def _sure(vectors: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Vectors of metres that are leant on a prior direction the more, the shorter they are."""
+    length = np.sqrt((vectors**2).sum(-1, keepdims=True))
+    doubt = np.maximum(1 - length / (_SURE * _PRIOR_M), 0) ** 2
+    return vectors + np.float32(_PRIOR_M) * doubt * prior
+
+
+def _across(vectors: np.ndarray, axis: np.ndarray) -> np.ndarray:
+    """What of vectors stands at right angles to an axis of length 1."""
+    return vectors - (vectors * axis).sum(-1, keepdims=True) * axis
 
 
 def _unit(vectors: np.ndarray, fallback: tuple[float, float, float]) -> np.ndarray:
@@ -180,7 +217,8 @@ def _unit(vectors: np.ndarray, fallback: tuple[float, float, float]) -> np.ndarr
 def _shortest_arc(start: np.ndarray, end: np.ndarray, hinge: np.ndarray) -> np.ndarray:
     """The least turn from one direction to another; `end` shorter than 1 turns less."""
     real = 1 + (start * end).sum(-1, keepdims=True)
-    turn = np.concatenate((real, _cross(start, end) + _HINGE * hinge), -1)
+    folded = np.maximum(1 - real / _FOLD, 0) ** 2
+    turn = np.concatenate((real, _cross(start, end) + _HINGE * folded * hinge), -1)
     return turn / np.sqrt((turn**2).sum(-1, keepdims=True))
 
 

@@ -40,7 +40,7 @@ def point(clip: Clip, part: str, side: str = "center") -> Float32[np.ndarray, "p
 
     A missing pelvis, chest or neck is the middle of the hips or shoulders.
     """
-    joints = _joints_of(clip.topology, part, side)
+    joints = joints_of(clip.topology, part, side)
     if not joints:
         return None
     positions = fill_unseen(clip.positions, clip.confidence)
@@ -51,7 +51,7 @@ def point(clip: Clip, part: str, side: str = "center") -> Float32[np.ndarray, "p
     )
 
 
-def _joints_of(topology: Topology, part: str, side: str = "center") -> tuple[int, ...]:
+def joints_of(topology: Topology, part: str, side: str = "center") -> tuple[int, ...]:
     """The joint that is a body part, or the two whose middle it is; none where the topology cannot say."""
     joint = topology.find(part, side)
     exact = joint is not None and topology.parts[joint] == part
@@ -64,7 +64,7 @@ def _joints_of(topology: Topology, part: str, side: str = "center") -> tuple[int
 
 def _is_ever_seen(clip: Clip, *parts: tuple[str, str]) -> np.ndarray:
     """Of each person, whether every joint of some (part, side) is seen at least once."""
-    joints = [joint for part in parts for joint in _joints_of(clip.topology, *part)]
+    joints = [joint for part in parts for joint in joints_of(clip.topology, *part)]
     return np.all(np.any(clip.confidence[:, :, joints] > 0, axis=1), axis=-1)
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch.distributed as dist
 
 from skeletonllm.model.student import SkeletonLLM
 from skeletonllm.plain import digest, to_plain
+from skeletonllm.render.diagnosis import diagnose
 from skeletonllm.render.picture import save_picture
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.train import checkpoint
@@ -22,11 +23,13 @@ from skeletonllm.train.loop import MetricsFile, Position, train
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 # Prepared clips that a rank keeps from step to step, at about 100 kB each.
 _MAX_PREPARED = 8192
+# Clips whose Gaussians are asked how they react to motion.
+_DIAGNOSED = 4
 
 
 def fingerprint_of(run: RunConfig) -> str:
@@ -62,7 +65,9 @@ def run_stage(run: RunConfig, folder: Path, corpus: list[str] | None = None) -> 
     start = _resume(engine, folder, world_size)
     if rank == 0 and start == 0:
         _show_first_batch(student, data, folder)
-    writer = _Writer(run, student, engine, folder, start, num_steps, rank)
+    writer = _Writer(run, student, engine, folder, start, num_steps, rank, data.batches(0)[0].clips[:_DIAGNOSED])
+    if start == 0:
+        writer.diagnose()
 
     prepared: dict[str, Any] = {}
 
@@ -127,22 +132,46 @@ class _Writer:
     """Logs each step on rank 0, saves on all ranks."""
 
     def __init__(
-        self, run: RunConfig, student: SkeletonLLM, engine: Engine, folder: Path, start: int, num_steps: int, rank: int
+        self,
+        run: RunConfig,
+        student: SkeletonLLM,
+        engine: Engine,
+        folder: Path,
+        start: int,
+        num_steps: int,
+        rank: int,
+        clips: Sequence[Clip],
     ) -> None:
         self._run, self._student, self._engine, self._rank = run, student, engine, rank
         self._folder, self._num_steps = folder, num_steps
         self._metrics = MetricsFile(folder / METRICS, start) if rank == 0 else None
         self._last: dict[str, int | float] = {}
         self._started = time.monotonic()
+        device = next(student.parameters()).device
+        self._shown: dict[str, float] = {}
+        self._diagnosed = student.renderer.collate(clips).to(device) if rank == 0 else None
+
+    def diagnose(self) -> None:
+        """How much the renderer shows of motion, depth and parts: a line of the log, and numbers beside those of a step."""
+        if self._diagnosed is None:
+            return
+        found = diagnose(self._student.renderer, self._diagnosed)
+        logger.info("%s", found.text())
+        if "renderer" in self._run.stage.trains and not found.shows_motion:
+            logger.warning("motion cannot be seen in the frames: raise the renderer's learning rate")
+        self._shown = found.numbers()
 
     def log(self, numbers: Mapping[str, int | float]) -> None:
         """One line of `metrics.jsonl`."""
         self._last = dict(numbers)
         if self._metrics is not None:
-            self._metrics({**numbers, "num_steps": self._num_steps, "time_s": time.monotonic() - self._started})
+            self._metrics(
+                {**numbers, **self._shown, "num_steps": self._num_steps, "time_s": time.monotonic() - self._started}
+            )
 
     def save(self, step: int) -> None:
-        """One checkpoint."""
+        """One checkpoint, and what the renderer shows by now."""
+        self.diagnose()
         meta = CheckpointMeta(
             format_version=FORMAT_VERSION,
             step=step,
@@ -151,7 +180,7 @@ class _Writer:
             fingerprint=fingerprint_of(self._run),
             world_size=self._engine.world_size,
             files={},
-            metrics={name: value for name, value in self._last.items() if name.startswith("train/")},
+            metrics={**{name: value for name, value in self._last.items() if name.startswith("train/")}, **self._shown},
         )
         barrier = dist.barrier if dist.is_initialized() and self._engine.world_size > 1 else (lambda: None)
         checkpoint.save(

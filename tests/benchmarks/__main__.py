@@ -1,12 +1,13 @@
 """How fast the parts are, on this machine, now: `python -m tests.benchmarks`.
 
-Prints a table; nothing here passes or fails. Machines differ and are shared, so quote ratios of rows of one run.
+`python -m tests.benchmarks rasteriser renderer` runs some parts only. Prints a table; nothing here passes or fails.
+Machines differ and are shared, so quote ratios of rows of one run.
 """
 
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -28,10 +29,11 @@ from skeletonllm.skeleton.formats import find_recordings, read
 from skeletonllm.skeleton.simulate import ACTIONS, write_sample_data
 from skeletonllm.train.config import EngineConfig
 from skeletonllm.train.engine import make_engine, parameter_groups
-from tests.benchmarks import rasterize
 from tests.benchmarks.ingest import formats_ingested, ingests
 from tests.benchmarks.measure import Row, duration, rate, timed
+from tests.benchmarks.rasterize import rasterisers
 from tests.benchmarks.reading import readers
+from tests.benchmarks.renderer import whole_renderer
 from tests.benchmarks.shards import shards
 
 
@@ -130,16 +132,30 @@ def ranking(clips: list[Clip], runs: int) -> Iterator[Row]:
     yield rate("rank", what, "clips/s", len(batch), timed(lambda: student.rank(batch, prompts, ACTIONS), runs))
 
 
+# What each part needs of the sample data and the number of runs.
+_PARTS: dict[str, Callable[[list[Clip], Path, int], Iterator[Row]]] = {
+    "readers": lambda clips, root, runs: readers(runs),
+    "shards": lambda clips, root, runs: shards(runs),
+    "formats": lambda clips, root, runs: formats_ingested(root, runs),
+    "ingest": lambda clips, root, runs: ingests(),
+    "reasoning": lambda clips, root, runs: reasoning(clips, runs),
+    "rasteriser": lambda clips, root, runs: rasterisers(clips, runs),
+    "renderer": lambda clips, root, runs: whole_renderer(clips, runs),
+    "rendering": lambda clips, root, runs: rendering(clips, runs),
+    "training": lambda clips, root, runs: training(clips, runs),
+    "ranking": lambda clips, root, runs: ranking(clips, runs),
+}
+
+
 def main() -> None:
     """Run them all and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5, help="counted runs of each measurement")
-    parser.add_argument("part", nargs="?", choices=("rasterize",), help="only this; its table is not among the others")
-    arguments = parser.parse_args()
-    runs = arguments.runs
-    if arguments.part == "rasterize":
-        Console(width=160).print(rasterize.table(runs))
-        return
+    parser.add_argument("parts", nargs="*", help=f"some of {', '.join(_PARTS)}; all by default")
+    asked = parser.parse_args()
+    runs, parts = asked.runs, asked.parts or list(_PARTS)
+    if unknown := set(parts) - set(_PARTS):
+        parser.error(f"no part {sorted(unknown)[0]!r}; there are {', '.join(_PARTS)}")
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -147,14 +163,8 @@ def main() -> None:
         clips = [
             clip for name in ("ntu", "nwucla") for path in find_recordings(root / name)[:20] for clip in read(path)
         ]
-        for part in (
-            readers(runs),
-            shards(runs),
-            formats_ingested(root, runs),
-            ingests(),
-            *(work(clips, runs) for work in (reasoning, rendering, training, ranking)),
-        ):
-            for row in part:
+        for name in parts:
+            for row in _PARTS[name](clips, root, runs):
                 rows.append(row)
                 Console(stderr=True).print(f"{row.group}: {row.what}", style="dim")
     table = Table(title=f"{runs} runs each, {torch.get_num_threads()} threads", title_justify="left")

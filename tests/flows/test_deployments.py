@@ -4,7 +4,15 @@ import pytest
 import yaml
 
 DEPLOYMENTS = Path("infra/prefect/prefect.yaml")
-NAMES = ["ingest-clips", "build-teacher-chains", "mine-pairs", "train-stages", "evaluate", "retrain"]
+NAMES = [
+    "ingest-clips",
+    "build-teacher-chains",
+    "mine-pairs",
+    "train-stages",
+    "evaluate",
+    "compare-renderers",
+    "retrain",
+]
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Gaussians in the image plane to pixels, behind one signature. A backend is named by the caller, never swapped."""
 
 import functools
-import importlib
 import logging
 import math
 from collections.abc import Callable
@@ -11,8 +10,7 @@ from torch import Tensor
 
 from skeletonllm.errors import BackendError
 
-BACKENDS = ("reference", "cpu", "gsplat")
-_log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def rasterize(
@@ -39,18 +37,19 @@ def rasterize(
         order_key: smaller is in front. Whole numbers, because ties and rounding of depths change pictures.
         height: pixels.
         width: pixels.
-        backend: `reference`, plain torch, any device and dtype; `cpu`, a fast kernel, float32; `gsplat`, float32 on a GPU;
-            `auto`: `gsplat` for tensors on a GPU, else `cpu`.
+        backend: `reference`, plain torch of any type on any device; `cpu`, the fast kernel; `gsplat`, for CUDA; `auto`,
+            which takes `gsplat` for tensors on a GPU, else `cpu`, and says so in the log.
 
     Returns:
         The image on black, and how much of each pixel is covered.
 
     Raises:
-        BackendError: no such backend, it cannot be had on this machine, or it does not take such tensors.
+        BackendError: no such backend, or it cannot work here.
     """
+    composite = _composite_of(backend, means2d.device.type)
     images = opacities.shape[:-1]
     count, gaussians = math.prod(images), opacities.shape[-1]
-    image, alpha = _composite(backend, means2d.device.type)(
+    image, alpha = composite(
         means2d.reshape(count, gaussians, 2),
         conics.reshape(count, gaussians, 3),
         colors.reshape(count, gaussians, colors.shape[-1]),
@@ -62,18 +61,25 @@ def rasterize(
     return image.reshape(*images, *image.shape[1:]), alpha.reshape(*images, height, width)
 
 
-def _composite(backend: str, device: str) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The backend's function; each is imported only when it is asked for."""
+def _composite_of(backend: str, device: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The function of a backend; imported when it is asked for, because each needs something that may not be there."""
     if backend == "auto":
         backend = _choice(device)
-    if backend not in BACKENDS:
-        known = ", ".join(map(repr, BACKENDS))
-        raise BackendError(f"rasteriser {backend!r} is not known; set render.backend to one of {known}, or to 'auto'")
-    return importlib.import_module(f"{__name__}.{backend}").composite
+    if backend == "reference":
+        from skeletonllm.render.rasterize.reference import composite
+    elif backend == "cpu":
+        from skeletonllm.render.rasterize.cpu import composite
+    elif backend == "gsplat":
+        from skeletonllm.render.rasterize.cuda import composite
+    else:
+        raise BackendError(
+            f"rasteriser {backend!r} is not known; set render.backend to 'cpu', 'gsplat', 'reference' or 'auto'"
+        )
+    return composite
 
 
 @functools.cache
 def _choice(device: str) -> str:
     backend = "gsplat" if device == "cuda" else "cpu"
-    _log.info("rasteriser 'auto': %r for tensors on %s", backend, device)
+    logger.info("rasteriser 'auto': tensors are on %s, so it is %r", device, backend)
     return backend

@@ -34,38 +34,19 @@ def composite(
 
 
 @torch.no_grad()
-def half_extents(means2d: Tensor, conics: Tensor, colors: Tensor, opacities: Tensor) -> Tensor:
-    """Half the width and height of what a Gaussian can touch, pixels; -1 for what cannot be drawn at all.
-
-    Args:
-        means2d: [..., 2].
-        conics: [..., 3].
-        colors: [..., C].
-        opacities: [...].
-
-    Returns:
-        [..., 2].
-    """
-    xx, xy, yy = conics.unbind(-1)
+def _intersections(values: Tensor, order_key: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
+    """Pairs (tile, Gaussian) that share a pixel where alpha can reach 1/255, sorted by tile, then by depth."""
+    means2d, opacities = values[..., :2], values[..., 5]
+    xx, xy, yy = values[..., 2:5].unbind(-1)
     determinant = xx * yy - xy * xy
     reach = 2 * torch.log((opacities * 255).clamp_min(1))
     extent = torch.stack((reach * yy / determinant, reach * xx / determinant), -1).clamp_min(0).sqrt()
-    drawn = (opacities >= MIN_ALPHA) & torch.isfinite(opacities) & (xx > 0) & (determinant > 0)
-    for values in (means2d, conics, colors):
-        drawn &= torch.isfinite(values).all(-1)
-    return torch.where(drawn[..., None], extent, -1)
-
-
-@torch.no_grad()
-def _intersections(values: Tensor, order_key: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
-    """Pairs (tile, Gaussian) that share a pixel where alpha can reach 1/255, sorted by tile, then by depth."""
-    means2d = values[..., :2]
-    extent = half_extents(means2d, values[..., 2:5], values[..., 6:], values[..., 5])
     limit = means2d.new_tensor((columns, rows))
     # A pixel's centre lies half a pixel inside it.
     first = torch.ceil((means2d - extent - 0.5) / TILE - 1 + 1 / TILE).clamp_min(0)
     last = torch.floor((means2d + extent - 0.5) / TILE).minimum(limit - 1)
-    visible = (extent >= 0).all(-1) & (last >= first).all(-1)
+    visible = (opacities >= MIN_ALPHA) & (last >= first).all(-1) & torch.isfinite(values).all(-1)
+    visible &= (xx > 0) & (determinant > 0)
     spans = torch.where(visible[..., None], last - first + 1, 0).long().flatten(0, 1)
     counts = spans.prod(-1)
     gaussian_of = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
@@ -75,13 +56,10 @@ def _intersections(values: Tensor, order_key: Tensor, rows: int, columns: int) -
     column, row = corner[:, 0] + within % width, corner[:, 1] + within // width
     image = gaussian_of // means2d.shape[1]
     tile_of = (image * rows + row) * columns + column
-    order = (tile_of * means2d.shape[1] + depth_rank(order_key).flatten()[gaussian_of]).argsort()
+    # Each Gaussian's rank in its image; equal keys keep their order.
+    rank = order_key.argsort(dim=1, stable=True).argsort(dim=1).flatten()
+    order = (tile_of * means2d.shape[1] + rank[gaussian_of]).argsort()
     return tile_of[order], gaussian_of[order]
-
-
-def depth_rank(order_key: Tensor) -> Tensor:
-    """Each Gaussian's place in its image from front to back [images, N]; equal keys keep their order."""
-    return order_key.argsort(dim=1, stable=True).argsort(dim=1)
 
 
 @dataclass(frozen=True)

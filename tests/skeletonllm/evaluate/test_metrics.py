@@ -8,8 +8,10 @@ from skeletonllm.evaluate.metrics import (
     accuracy,
     balanced_accuracy,
     compare,
+    compare_seeds,
     confusion_matrix,
     mcnemar_p,
+    mean_over_seeds,
     recalls,
     wilson_interval,
 )
@@ -144,3 +146,40 @@ def test_a_comparison_of_nothing_is_undecided():
 def test_a_comparison_needs_the_same_clips():
     with pytest.raises(DataError, match="2 and 1"):
         compare([True, False], [True])
+
+
+def test_a_mean_over_seeds_has_an_interval_that_narrows_with_clips_and_holds_the_mean():
+    rng = np.random.default_rng(0)
+    widths = []
+    for clips in (30, 3000):
+        right = rng.random((3, clips)) < 0.7
+        found = mean_over_seeds(right)
+        assert found.low <= found.mean <= found.high
+        assert found.mean == pytest.approx(right.mean())
+        assert found.each == pytest.approx(right.mean(1))
+        widths.append(found.high - found.low)
+    assert widths[1] < 0.3 * widths[0]
+
+
+def test_seeds_that_differ_widen_the_interval():
+    clips = np.arange(1000)
+    same = np.stack([clips % 2 == 0] * 3)
+    differing = np.stack([clips % 10 < share for share in (2, 5, 8)])
+    narrow, wide = mean_over_seeds(same), mean_over_seeds(differing)
+    assert narrow.mean == wide.mean == 0.5
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+
+
+def test_two_systems_that_err_on_the_same_clips_do_not_differ():
+    right = np.random.default_rng(0).random((2, 200)) < 0.6
+    none = compare_seeds(right, right)
+    assert (none.mean, none.low, none.high) == (0, 0, 0)
+    better = compare_seeds(np.ones_like(right), right)
+    assert better.low > 0.3
+    with pytest.raises(DataError, match=r"\(2, 200\) and \(2, 199\)"):
+        compare_seeds(right, right[:, 1:])
+
+
+def test_a_mean_over_no_clips_is_unknown():
+    found = mean_over_seeds(np.zeros((2, 0), bool))
+    assert (found.low, found.high) == (-1, 1)

@@ -1,5 +1,7 @@
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,8 +9,9 @@ from skeletonllm.errors import CheckpointError
 from skeletonllm.model.config import AdapterConfig, BackboneConfig
 from skeletonllm.model.student import PARTS, SkeletonLLM
 from skeletonllm.recipes import quickstart
+from skeletonllm.render.legibility import illegibility
 from tests.makers import make_clip
-from tests.students import ACTIONS, tiny_student
+from tests.students import ACTIONS, SMALL, tiny_student
 
 CLIPS = [make_clip("a"), make_clip("b", topology="coco_17", seed=1), make_clip("c", num_persons=2, seed=2)]
 PROMPTS = ["which?", "which one of all is it?", "is it this?"]
@@ -25,19 +28,17 @@ def in_double(batch):
 
 
 def test_the_loss_reaches_the_renderer_with_the_gradient_of_finite_differences():
-    student = tiny_student().double()
+    student = tiny_student(render=replace(SMALL, backend="reference")).double()
     batch = in_double(student.renderer.collate(CLIPS[2:]))
     weights = list(student.renderer.parameters())
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():  # the last layer starts at 0, which would hide the ones before it
         for weight in weights:
             weight.add_(0.1 * torch.randn(weight.shape, generator=generator, dtype=weight.dtype))
-    direction = [torch.randn(w.shape, generator=generator, dtype=w.dtype) for w in weights]
     gradients = torch.autograd.grad(student(batch, ["which?"], ["wave"]), weights)
-    slope = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True))
     assert all(float(gradient.abs().max()) > 0 for gradient in gradients)
 
-    def loss_at(step: float) -> float:
+    def loss_at(step: float, direction: Sequence[torch.Tensor]) -> float:
         with torch.no_grad():
             for weight, along in zip(weights, direction, strict=True):
                 weight.add_(step * along)
@@ -46,8 +47,15 @@ def test_the_loss_reaches_the_renderer_with_the_gradient_of_finite_differences()
                 weight.sub_(step * along)
         return found
 
-    step = 1e-4  # the norms of transformers run in float32
-    assert (loss_at(step) - loss_at(-step)) / (2 * step) == pytest.approx(slope, rel=1e-2)
+    norm = sum(float(gradient.square().sum()) for gradient in gradients) ** 0.5
+
+    def error(step: float) -> float:
+        direction = [torch.randn(w.shape, generator=generator, dtype=w.dtype) for w in weights]
+        slope = sum(float((g * d).sum()) for g, d in zip(gradients, direction, strict=True))
+        return abs((loss_at(step, direction) - loss_at(-step, direction)) / (2 * step) - slope) / norm
+
+    # The norms of transformers run in float32, so steps cannot be tiny; now and then one crosses the cut of a faint alpha.
+    assert np.median([error(3e-5) for _ in range(9)]) < 0.02
 
 
 def test_a_batch_has_the_mean_of_the_losses_of_its_examples(student):
@@ -125,7 +133,7 @@ def test_a_saved_student_comes_back_with_the_same_answers(tmp_path, adapter):
     [
         ("projector.safetensors", lambda data: data[:40], "missing or damaged"),
         ("renderer.safetensors", None, "missing or damaged"),
-        ("student.json", lambda data: data.replace(b'"format_version": 1', b'"format_version": 9'), "format 9"),
+        ("student.json", lambda data: data.replace(b'"format_version": 2', b'"format_version": 9'), "format 9"),
         ("student.json", lambda _: b"{", "cannot be read"),
         ("backbone/config.json", lambda _: b"{", "cannot be read"),
     ],
@@ -148,3 +156,10 @@ def test_weights_of_another_model_are_refused(tmp_path):
     (tmp_path / "two" / "projector.safetensors").replace(tmp_path / "one" / "projector.safetensors")
     with pytest.raises(CheckpointError, match="has shape"):
         SkeletonLLM.from_pretrained(tmp_path / "one")
+
+
+def test_the_penalty_on_illegible_frames_is_added_only_where_it_has_a_weight():
+    plain, with_weight = (tiny_student(render=replace(SMALL, legibility=weight)) for weight in (0.0, 0.5))
+    batch = plain.renderer.collate(CLIPS)
+    loss, more = (student.loss(batch, PROMPTS, ["wave"] * 3).detach() for student in (plain, with_weight))
+    torch.testing.assert_close(more - loss, 0.5 * illegibility(plain.renderer(batch)).detach())

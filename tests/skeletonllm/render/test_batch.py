@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skeletonllm.render.batch import RenderBatch, collate
+from skeletonllm.render.batch import RenderBatch, batch_of_places, collate
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.render.prepare import prepare
 from skeletonllm.skeleton.topology import BODY_PARTS, SIDES
@@ -30,7 +30,7 @@ def test_clips_of_other_topologies_persons_and_lengths_share_a_batch_and_do_not_
     together = collate(clips, CONFIG)
     assert together.joints.shape == (3, 6, 50, 3)
     assert together.parent.shape == (3, 2 * (25 + 3 * 24))
-    assert together.present.sum(1).tolist() == [2 * (25 + 72), 17 + 48, 22 + 63]
+    assert together.present.sum(1).tolist() == [2 * (25 + 72), 17 + 54, 22 + 63]
     alone = collate(clips[1:2], CONFIG)
     gaussians, joints = alone.parent.shape[1], alone.joints.shape[2]
     torch.testing.assert_close(together.along[1, :gaussians], alone.along[0])
@@ -158,3 +158,23 @@ def test_a_view_from_the_side_turns_one_person_but_not_two_and_not_a_flat_clip()
     assert seen[1].joints[0, 0, hand, 0] == pytest.approx(float(seen[0].joints[0, 0, hand, 2]), abs=1e-4)
     for clip in (make_clip(num_persons=2), make_clip(topology="coco_17")):
         same(collate([clip], CONFIG), collate([clip], sideways))
+
+
+@pytest.mark.parametrize(
+    "clip",
+    [waving(), make_clip(num_persons=2, num_frames=40), make_clip(topology="coco_17"), make_clip(num_frames=1)],
+    ids=["wave", "two persons", "2D", "one frame"],
+)
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, num_views=2, view_yaw=0.4), replace(CONFIG, view="orbit")])
+def test_the_batch_as_a_function_of_places_is_the_batch_and_can_be_differentiated(clip, config) -> None:
+    prepared = prepare(clip)
+    places = torch.from_numpy(prepared.positions).clone().requires_grad_()
+    lifted, plain = batch_of_places(prepared, config, places), collate([prepared], config)
+    for field in fields(RenderBatch):
+        found, wanted = getattr(lifted, field.name), getattr(plain, field.name)
+        torch.testing.assert_close(found.detach(), wanted, rtol=1e-4, atol=2e-4, msg=field.name)
+    (gradient,) = torch.autograd.grad(
+        lifted.joints.sum() + lifted.velocities.square().sum() + lifted.roots.sum(), places
+    )
+    assert gradient.isfinite().all()
+    assert gradient.any()

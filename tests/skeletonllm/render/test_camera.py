@@ -17,12 +17,12 @@ def look(means, axes=None, across=0.05, along=0.05, center=(0.0, 1.0, 0.0), half
         axes,
         across * scale,
         along * scale,
-        torch.tensor([center], dtype=torch.float64),
-        torch.tensor([half], dtype=torch.float64),
+        torch.tensor([[center]], dtype=torch.float64),
+        torch.tensor([[half]], dtype=torch.float64),
         size,
         kind,
     )
-    return [value[0, 0] for value in found]
+    return [value[0, 0] for value in (found.means2d, found.conics(), found.depth)]
 
 
 @pytest.mark.parametrize("kind", ["orthographic", "perspective"])

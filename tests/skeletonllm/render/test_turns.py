@@ -25,13 +25,28 @@ def test_in_the_t_pose_nothing_is_turned() -> None:
     assert angle(turns_of(t_pose()), REST).max() < 2.5
 
 
-def test_a_body_that_turns_as_a_whole_turns_every_joint_alike() -> None:
-    body = waving()
-    spin = about("y", np.array([0.8]))[0] @ about("x", np.array([0.3]))[0]
-    before = turns_of(body)
-    after = joint_turns((body.positions @ spin.T).astype(np.float32), body.confidence, body.topology)
-    # Not exact: where a direction is in doubt, the world's up and left have a small say.
-    assert np.percentile(angle(after, quaternion_product(quaternions(spin), before)), 99) < 8
+def test_a_joint_that_is_never_seen_is_passed_over() -> None:
+    bent = with_joint(t_pose(), "wrist_left", np.array((0.45, 1.45, 0.25)))
+    bent = with_joint(bent, "hand_left", np.array((0.45, 1.45, 0.35)))
+    names = bent.topology.joint_names
+    confidence = bent.confidence.copy()
+    confidence[:, :, names.index("shoulder_left")] = 0
+    hidden = with_joint(bent, "shoulder_left", np.zeros(3))
+    found = joint_turns(hidden.positions, confidence, bent.topology)
+    for name in ("elbow_left", "wrist_left", "knee_left", "elbow_right"):
+        joint = names.index(name)
+        assert angle(found[0, 0, joint], turns_of(bent)[0, 0, joint]) < 12
+
+
+def test_a_fold_turns_about_the_elbows_and_the_knees_hinge() -> None:
+    body = with_joint(
+        with_joint(t_pose(), "wrist_left", np.array((0.25, 1.45, 0))), "hand_left", np.array((0.2, 1.45, 0))
+    )
+    body = with_joint(with_joint(body, "ankle_right", np.array((-0.1, 0.9, 0))), "foot_right", np.array((-0.1, 1, 0)))
+    turns = dict(zip(body.topology.joint_names, turns_of(body)[0, 0], strict=True))
+    # The palm that faced the ground does so still; the shin that faced the front faces the back.
+    assert angle(turns["elbow_left"], quaternions(about("y", np.array([np.pi])))[0]) < 3
+    assert angle(turns["knee_right"], quaternions(about("x", np.array([np.pi])))[0]) < 3
 
 
 def test_a_forearm_that_bends_turns_its_elbow_and_nothing_above() -> None:

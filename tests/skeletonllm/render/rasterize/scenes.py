@@ -1,4 +1,4 @@
-"""Random Gaussians in the image plane."""
+"""Scenes for rasterisers, and how gradients are compared."""
 
 import torch
 from torch import Tensor
@@ -42,3 +42,8 @@ def pulled(
 def single(parts: list[Tensor]) -> list[Tensor]:
     """The same in single precision; keys as they are."""
     return [part.float() if part.is_floating_point() else part for part in parts]
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    """The length of the difference by the length of what is expected."""
+    return float((found.double() - expected.double()).norm() / expected.double().norm().clamp_min(1e-30))

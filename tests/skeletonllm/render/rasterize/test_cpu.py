@@ -73,6 +73,17 @@ def test_the_bits_do_not_depend_on_the_number_of_threads_nor_on_the_run(images: 
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
+def test_an_image_and_its_gradients_are_the_same_alone_and_among_others() -> None:
+    *values, keys = single(scene(20, 90, (150, 40), largest_px=8.0))
+    drawn = []
+    for some in (slice(0, 20), slice(3, 4)):
+        inputs = [value[some].clone().requires_grad_() for value in values]
+        image, alpha = rasterize(*inputs, keys[some], 150, 40, "cpu")
+        gradients = torch.autograd.grad((image * image).sum() + alpha.sum(), inputs)
+        drawn.append([part if some.start else part[3:4] for part in (image, alpha, *gradients)])
+    assert all(torch.equal(a, b) for a, b in zip(*drawn, strict=True))
+
+
 def test_an_image_in_bands_equals_the_reference() -> None:
     wanted, found = both(scene(2, 60, (200, 50), seed=5, largest_px=9.0), (200, 50))
     assert largest(wanted, found) < 1e-6

@@ -9,10 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from skeletonllm.errors import BackendError
 from skeletonllm.render.rasterize import rasterize, reference
-from tests.skeletonllm.render.rasterize.scenes import scene
-
-D = torch.float64
+from tests.skeletonllm.render.rasterize.scenes import D, scene
 
 
 def dense(
@@ -139,6 +138,22 @@ def test_single_precision_is_close_to_double() -> None:
     # One step of the cut at 1/255 may fall to the other side.
     assert (double - single).abs().max() < 1 / 255 + 1e-5
     assert (double - single).abs().mean() < 1e-6
+
+
+def test_an_unknown_backend_is_an_error_that_names_the_known_ones() -> None:
+    with pytest.raises(BackendError, match=r"'opengl' is not known.*'reference'"):
+        rasterize(*scene(1, 1, (8, 8)), 8, 8, backend="opengl")
+
+
+def test_what_is_kept_for_the_gradient_does_not_grow_with_the_pixels_that_gaussians_cover() -> None:
+    kept = []
+    for largest_px in (1.0, 12.0):
+        *values, keys = scene(1, 60, (64, 64), largest_px=largest_px)
+        total = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, total=total: total.append(t.numel()) or t, lambda t: t):
+            rasterize(*[value.requires_grad_() for value in values], keys, 64, 64)
+        kept.append(sum(total))
+    assert kept[0] == kept[1]
 
 
 _PEAK = """

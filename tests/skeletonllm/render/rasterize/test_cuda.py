@@ -1,4 +1,4 @@
-"""gsplat: what is handed to it, on any machine; its pictures and gradients, on a GPU and against a file made on one."""
+"""gsplat against the kernel. What needs no GPU is tested everywhere."""
 
 import math
 import sys
@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 
 from skeletonllm.errors import BackendError
-from skeletonllm.render.rasterize import rasterize
-from skeletonllm.render.rasterize.gsplat import fill_channels, whole_radii
-from skeletonllm.render.rasterize.reference import depth_rank, half_extents
+from skeletonllm.render.rasterize import cuda, rasterize
+from skeletonllm.render.rasterize.cuda import filled_up, radii, ranks
 from tests.golden.make_splat import CASES, GOLDEN, case
-from tests.skeletonllm.render.rasterize.scenes import pulled, scene, single
+from tests.skeletonllm.render.rasterize.scenes import pulled, relative, scene, single
 
 
 def assert_agrees(wanted: list[Tensor], found: list[Tensor]) -> None:
@@ -26,54 +25,57 @@ def assert_agrees(wanted: list[Tensor], found: list[Tensor]) -> None:
         assert (a - b).norm() <= 1e-5 * a.norm()
 
 
-def test_without_cuda_it_is_an_error_with_the_remedy_and_gsplat_is_not_imported(monkeypatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setitem(sys.modules, "gsplat", None)
-    with pytest.raises(BackendError, match=r"'gsplat': torch finds no CUDA device.*render\.backend to 'cpu'"):
-        rasterize(*single(scene(1, 4, (8, 8))), 8, 8, "gsplat")
+def test_without_cuda_tensors_it_is_one_clear_error() -> None:
+    parts = [part.float() if part.is_floating_point() else part for part in scene(1, 3, (8, 8))]
+    with pytest.raises(BackendError, match=r"'gsplat' takes float32 on a CUDA device, not torch.float32 on cpu"):
+        rasterize(*parts, 8, 8, "gsplat")
 
 
-def test_tensors_that_are_not_on_the_gpu_are_an_error_with_the_remedy(monkeypatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    with pytest.raises(BackendError, match=r"torch\.float32 on cpu, must be torch\.float32 on cuda"):
-        rasterize(*single(scene(1, 4, (8, 8))), 8, 8, "gsplat")
+def test_radii_hold_every_pixel_that_a_gaussian_reaches_and_are_zero_where_it_reaches_none() -> None:
+    means, conics, _, opacities, _ = scene(3, 80, (40, 50), largest_px=6.0)
+    found = radii(means, conics, opacities, 40, 50)
+    y, x = torch.meshgrid(torch.arange(40) + 0.5, torch.arange(50) + 0.5, indexing="ij")
+    dx, dy = x - means[..., 0, None, None], y - means[..., 1, None, None]
+    a, b, c = conics[..., None, None].unbind(2)
+    alpha = opacities[..., None, None] * torch.exp(-(0.5 * (a * dx * dx + c * dy * dy) + b * dx * dy))
+    reached = alpha >= 1 / 255
+    for distance, radius in ((dx, found[..., 0]), (dy, found[..., 1])):
+        assert (distance.abs()[reached] <= radius[..., None, None].expand_as(reached)[reached]).all()
+    assert (found.min(-1).values == 0)[~reached.any((-2, -1)) & (opacities < 1 / 255)].all()
+    nothing = radii(torch.full((1, 2, 2), float("nan")), torch.ones(1, 2, 3), torch.ones(1, 2), 8, 8)
+    assert not nothing.any()
 
 
-def test_radii_hold_every_pixel_that_the_reference_draws() -> None:
-    height, width = 30, 40
-    for seed in range(20):
-        means, conics, colors, opacities, keys = scene(1, 1, (height, width), seed, 6.0)
-        _, alpha = rasterize(means, conics, colors, opacities, keys, height, width)
-        radii = whole_radii(half_extents(means, conics, colors, opacities))
-        assert radii.dtype == torch.int32
-        rows, columns = alpha[0].nonzero(as_tuple=True)
-        for seen, axis in ((columns, 0), (rows, 1)):
-            distance = (seen + 0.5 - means[0, 0, axis]).abs()
-            assert (distance <= radii[0, 0, axis]).all()
+def test_ranks_are_whole_and_keep_the_order_of_equal_keys() -> None:
+    keys = torch.tensor([[5, -3, 5, 2**40], [0, 0, 0, 0]])
+    assert ranks(keys).tolist() == [[2, 1, 3, 4], [1, 2, 3, 4]]
 
 
-def test_what_cannot_be_drawn_has_radius_0_and_what_is_huge_still_counts() -> None:
-    nan = float("nan")
-    extents = torch.tensor([[-1.0, -1], [0, 0], [0.2, 3], [1e30, float("inf")]])
-    assert whole_radii(extents).tolist() == [[0, 0], [1, 1], [1, 3], [2**24, 2**24]]
-    means, conics = torch.tensor([[nan, 1.0], [1, 1]]), torch.tensor([[1.0, 0, 1], [1, 2, 1]])
-    assert (half_extents(means, conics, torch.ones(2, 3), torch.ones(2)) == -1).all()
-
-
-def test_ranks_are_exact_as_float_bits_and_ties_keep_their_order() -> None:
-    keys = torch.tensor([[5, -(2**62), 5, 2**62, 0]])
-    assert depth_rank(keys).tolist() == [[2, 0, 3, 4, 1]]
-    # gsplat sorts the bits of a float as an unsigned number.
-    ranks = torch.randperm(100_000).float()
-    assert torch.equal(ranks.view(torch.int32).argsort(), ranks.argsort())
-    assert torch.equal(torch.tensor([2.0**24 - 1]).long(), torch.tensor([2**24 - 1]))
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("size", "largest_px"), [((64, 64), 3.0), ((100, 75), 12.0), ((224, 224), 6.0)])
+def test_gsplat_and_the_kernel_draw_the_same(size, largest_px) -> None:
+    *values, keys = scene(4, 300, size, largest_px=largest_px)
+    values[3] = values[3] * 0.98
+    found = []
+    for device, backend in (("cpu", "cpu"), ("cuda", "gsplat")):
+        leaves = [value.float().to(device).requires_grad_() for value in values]
+        image, alpha = rasterize(*leaves, keys.to(device), *size, backend)
+        pull = torch.Generator().manual_seed(0)
+        loss = (image * torch.randn(image.shape, generator=pull).to(device)).sum() + alpha.sum()
+        found.append([image.cpu(), *(gradient.cpu() for gradient in torch.autograd.grad(loss, leaves))])
+    difference = (found[0][0] - found[1][0]).abs()
+    assert (difference <= 1e-5).float().mean() >= 0.99999
+    assert difference.max() < 1 / 255 + 1e-5
+    for got, expected in zip(found[1][1:], found[0][1:], strict=True):
+        assert relative(got, expected) < 1e-5
 
 
 def test_channels_are_filled_up_to_what_gsplat_has() -> None:
     for channels, filled in ((1, 1), (3, 3), (5, 5), (6, 8), (7, 8), (8, 8), (10, 16)):
         colors = torch.rand(2, 4, channels)
-        assert fill_channels(colors).shape == (2, 4, filled)
-        assert torch.equal(fill_channels(colors)[..., :channels], colors)
+        assert filled_up(colors).shape == (2, 4, filled)
+        assert torch.equal(filled_up(colors)[..., :channels], colors)
 
 
 def test_one_call_gets_all_images_in_gsplats_form(monkeypatch) -> None:
@@ -99,14 +101,14 @@ def test_one_call_gets_all_images_in_gsplats_form(monkeypatch) -> None:
             return torch.rand(*shape, colors.shape[-1]), torch.rand(*shape, 1)
 
     monkeypatch.setitem(sys.modules, "gsplat", Gsplat)
-    monkeypatch.setattr("skeletonllm.render.rasterize.gsplat._check", lambda *_: None)
+    monkeypatch.setattr(cuda, "_check", lambda *_: None)
     parts = single(scene(6, 9, (33, 50), channels=6))
-    image, alpha = rasterize(*[part.unflatten(0, (2, 3)) for part in parts], 33, 50, "gsplat")
-    assert image.shape == (2, 3, 6, 33, 50)
-    assert alpha.shape == (2, 3, 33, 50)
+    image, alpha = cuda.composite(*parts, 33, 50)
+    assert image.shape == (6, 6, 33, 50)
+    assert alpha.shape == (6, 33, 50)
     (tiles, offsets, pixels) = calls
     assert tiles[1:3] == ((6, 9, 2), (6, 9, 2))
-    assert torch.equal(tiles[3], depth_rank(parts[4]).float())
+    assert torch.equal(tiles[3], ranks(parts[4]))
     assert tiles[4:] == (16, math.ceil(50 / 16), math.ceil(33 / 16))
     assert offsets == ("offsets", 7, 6, 4, 3)
     assert pixels == ("pixels", (6, 9, 8), 50, 33, 16, (6, 3, 4))

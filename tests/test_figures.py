@@ -1,0 +1,28 @@
+"""The script that draws pictures for people runs, with and without recordings."""
+
+import sys
+
+import pytest
+
+from skeletonllm.skeleton.simulate import write_sample_data
+from tests import figures
+
+
+@pytest.mark.slow
+def test_every_picture_for_people_is_drawn(tmp_path, monkeypatch, capsys) -> None:
+    from PIL import Image
+
+    write_sample_data(tmp_path / "data" / "made", num_performers=1)
+    monkeypatch.setattr(figures, "_FRAME_PX", 48)
+    out = tmp_path / "out"
+    monkeypatch.setattr(sys, "argv", ["figures", "--out", str(out), "--data", str(tmp_path / "data")])
+    figures.main()
+    assert {path.name for path in out.iterdir()} == {
+        f"{name}.png" for name in ("formats", "thinning", "kick", "wave", "push")
+    }
+    with Image.open(out / "formats.png") as sheet:
+        height = sheet.height
+    assert height == 50 * int(capsys.readouterr().out.split("formats.png: ")[1].split()[0]) > 50
+    monkeypatch.setattr(sys, "argv", ["figures", "--out", str(tmp_path / "again"), "--data", str(tmp_path / "nothing")])
+    figures.main()
+    assert "no recordings" in capsys.readouterr().out
