@@ -4,8 +4,13 @@ Scenes: a simulated performer of 25 joints who moves, about N Gaussians on the 2
 CPU time of all threads, least of the interleaved runs: other work on the machine does not count.
 """
 
+import ctypes
+import platform
+import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -15,6 +20,7 @@ from skeletonllm.render.camera import project
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.render.fixed import Skeleton2D
 from skeletonllm.render.rasterize import rasterize
+from skeletonllm.render.rasterize.build import find_compiler
 from skeletonllm.skeleton.clip import Clip
 from tests.benchmarks.measure import Row
 
@@ -26,6 +32,21 @@ _CASES = {
 }
 # Floating-point operations of a pixel that a Gaussian reaches: exponent, power of two, cut, light, colour; and back.
 _FLOPS = {"forward": 33, "backward": 87}
+_PEAK_ROUNDS = 2_000_000
+# Twelve vectors of sixteen floats, each multiplied and added to in every round.
+_PEAK = """
+typedef float Floats __attribute__((vector_size(64)));
+Floats kept[12];
+extern "C" void multiply(int rounds) {
+    Floats x[12];
+    for (int i = 0; i < 12; i++) x[i] = kept[i] + float(i);
+    const Floats factor = Floats{} + 0.999f, term = Floats{} + 0.001f;
+    for (int round = 0; round < rounds; round++) {
+        for (int i = 0; i < 12; i++) x[i] = x[i] * factor + term;
+    }
+    for (int i = 0; i < 12; i++) kept[i] = x[i];
+}
+"""
 
 
 class Scene(NamedTuple):
@@ -130,11 +151,17 @@ def _loop_time(some: Scene) -> float:
 
 
 def _peaks() -> tuple[float, float]:
-    """Multiply-adds per CPU millisecond, from a matrix product, and bytes per CPU millisecond, from a copy."""
-    one, other, to = torch.rand(1024, 1024), torch.rand(1024, 1024), torch.empty(1 << 24)
-    source = torch.rand(1 << 24)
-    multiplied, copied = _interleaved([lambda: one @ other, lambda: to.copy_(source)], 10)
-    return 2 * 1024**3 / multiplied, 2 * 4 * (1 << 24) / copied
+    """Floating-point operations per CPU millisecond, from products and sums in registers; bytes, from a copy."""
+    to, source = torch.empty(1 << 24), torch.rand(1 << 24)
+    with tempfile.TemporaryDirectory() as folder:
+        code, library = Path(folder) / "peak.cpp", Path(folder) / "peak.so"
+        code.write_text(_PEAK)
+        native = "-march=native" if platform.machine() in ("x86_64", "AMD64") else "-mcpu=native"
+        flags = ["-O3", native, "-ffp-contract=fast", "-shared", "-fPIC"]
+        subprocess.run([*find_compiler(), *flags, str(code), "-o", str(library)], check=True)
+        multiply = ctypes.CDLL(str(library)).multiply
+        multiplied, copied = _interleaved([lambda: multiply(_PEAK_ROUNDS), lambda: to.copy_(source)], 10)
+    return _PEAK_ROUNDS * 12 * 16 * 2 / multiplied, 2 * 4 * (1 << 24) / copied
 
 
 def _floor(some: Scene, flops_per_ms: float, bytes_per_ms: float) -> float:

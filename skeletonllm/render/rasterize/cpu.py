@@ -1,4 +1,4 @@
-"""The fast rasteriser for the CPU: `splat.cpp`, as a function that torch can differentiate."""
+"""The fast rasteriser on a CPU: `splat.cpp` behind autograd. Its definition is `reference`."""
 
 import ctypes
 from typing import Any
@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 from skeletonllm.errors import BackendError
 from skeletonllm.render.rasterize.build import load_kernel
 
-_MAX_CHANNELS = 8
+MAX_CHANNELS = 8
 
 
 def composite(
@@ -18,57 +18,65 @@ def composite(
 ) -> tuple[Tensor, Tensor]:
     """See `skeletonllm.render.rasterize.rasterize`; here the images stand on one axis.
 
-    Uses `torch.get_num_threads()` threads; the result does not depend on how many, to the bit.
+    Uses `torch.get_num_threads()` threads; the result is the same to the last bit for any number.
 
     Raises:
-        BackendError: the tensors are not float32 on the CPU, have too many channels, or the kernel cannot be built.
+        BackendError: not float32 on a CPU, more than 8 channels, or no compiler.
     """
-    for tensor in (means2d, conics, colors, opacities):
-        if tensor.dtype != torch.float32 or tensor.device.type != "cpu":
-            raise BackendError(
-                f"rasteriser 'cpu' takes float32 on the CPU, not {tensor.dtype} on {tensor.device.type}; set "
-                "render.backend to 'reference' for other types, to 'gsplat' for a GPU"
-            )
-    if not 1 <= colors.shape[-1] <= _MAX_CHANNELS:
+    if means2d.dtype != torch.float32 or means2d.device.type != "cpu":
         raise BackendError(
-            f"rasteriser 'cpu' takes 1 to {_MAX_CHANNELS} channels, not {colors.shape[-1]}; use 'reference'"
+            f"rasteriser 'cpu': the Gaussians are {means2d.dtype} on {means2d.device}, must be torch.float32 on cpu; "
+            "for others set render.backend to 'reference'"
         )
-    image, alpha = _Composite.apply(means2d, conics, colors, opacities, order_key, height, width)  # pyright: ignore[reportGeneralTypeIssues]  apply has no types
-    return image, alpha
+    if not 1 <= colors.shape[-1] <= MAX_CHANNELS:
+        raise BackendError(
+            f"rasteriser 'cpu': colours have {colors.shape[-1]} channels, must be 1 to {MAX_CHANNELS}; "
+            "draw the rest in a second call"
+        )
+    composited: Any = _Composite.apply(means2d, conics, colors, opacities, order_key, height, width)
+    return composited
 
 
 class _Composite(torch.autograd.Function):
+    """Means, conics, colours, opacities, keys to the image [images, C, H, W] and its coverage [images, H, W]."""
+
     @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
-        """Front to back."""
-        *tensors, height, width = inputs
-        tensors = [tensor.contiguous() for tensor in tensors]
-        images, _, channels = tensors[2].shape
-        image = tensors[0].new_empty(images, channels, height, width)
-        alpha = tensors[0].new_empty(images, height, width)
-        load_kernel().splat_forward(*_arguments(tensors, image), _pointer(image), _pointer(alpha))
-        ctx.save_for_backward(*tensors, image, alpha)
-        return image, alpha
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, Tensor]:
+        """Every pixel is written."""
+        *tensors, height, width = arguments
+        gaussians = [tensor.detach().contiguous() for tensor in tensors]
+        images, _, channels = gaussians[2].shape
+        image = gaussians[0].new_empty(images, channels, height, width)
+        cover = gaussians[0].new_empty(images, height, width)
+        _call("splat_forward", gaussians, (height, width), (image, cover))
+        ctx.save_for_backward(*gaussians, image, cover)
+        ctx.set_materialize_grads(False)
+        return image, cover
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  the decorator's type forgets the argument's name
-        ctx: Any, *gradients: Tensor
+        ctx: Any, *gradients: Tensor | None
     ) -> tuple[Tensor | None, ...]:
-        """The analytic gradient; the forward pass is done again tile by tile."""
-        *tensors, image, alpha = ctx.saved_tensors
-        found = [torch.zeros_like(tensor) for tensor in tensors[:4]]
-        given = [gradient.contiguous() for gradient in gradients]
-        load_kernel().splat_backward(*_arguments(tensors, image), *map(_pointer, (image, alpha, *given, *found)))
-        return (*found, None, None, None)
+        """Lists and alphas are made anew: they would need more memory than time."""
+        *gaussians, image, cover = ctx.saved_tensors
+        if all(gradient is None for gradient in gradients):
+            return (None,) * 7
+        pulls = [gradient if gradient is None else gradient.contiguous() for gradient in gradients]
+        results = [torch.zeros_like(tensor) for tensor in gaussians[:4]]
+        _call("splat_backward", gaussians, image.shape[-2:], (image, cover, *pulls, *results))
+        return *results, None, None, None
 
 
-def _arguments(tensors: list[Tensor], image: Tensor) -> list[Any]:
-    """What both functions of the kernel begin with."""
-    images, gaussians, _ = tensors[2].shape
-    sizes = [ctypes.c_int(size) for size in (*image.shape[1:], torch.get_num_threads())]
-    return [*map(_pointer, tensors), ctypes.c_int64(images), ctypes.c_int64(gaussians), *sizes]
+def _call(name: str, gaussians: list[Tensor], size: tuple[int, ...], others: tuple[Tensor | None, ...]) -> None:
+    images, count, channels = gaussians[2].shape
+    height, width = size
+    if not images * height * width:
+        return
+    shape = [ctypes.c_int64(images), ctypes.c_int64(count), channels, height, width, torch.get_num_threads()]
+    if getattr(load_kernel(), name)(*map(_pointer, gaussians), *shape, *map(_pointer, others)):
+        raise MemoryError(f"rasteriser 'cpu': no memory for {images} images of {count} Gaussians")
 
 
-def _pointer(tensor: Tensor) -> ctypes.c_void_p:
-    return ctypes.c_void_p(tensor.data_ptr())
+def _pointer(tensor: Tensor | None) -> ctypes.c_void_p:
+    return ctypes.c_void_p(None if tensor is None else tensor.data_ptr())

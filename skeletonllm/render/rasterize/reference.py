@@ -1,12 +1,12 @@
 """The rasteriser's definition, in plain torch: tiles of 8 x 8 pixels, each with its Gaussians sorted by depth.
 
-Letters: T tiles, G Gaussians of a tile, P the 64 pixels of a tile, C channels. Tiles whose lists are about as long are
-worked on together as dense [T, G, P] arrays of at most 2 MiB each; nothing grows with images x height x width x Gaussians.
-The backward pass is written out (and checked by gradcheck) and does the forward pass again, group by group: one node in the
-graph, nothing kept but the inputs.
+Letters: T tiles, G Gaussians of a tile, P the 64 pixels of a tile, C channels. Images are taken some at a time; tiles whose
+lists are about as long are worked on together as dense [T, G, P] arrays. Nothing grows with images x height x width x
+Gaussians, and nothing is kept for the backward pass but its inputs. It is written out, and checked by gradcheck.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,28 +20,24 @@ MAX_ALPHA = 0.999
 MIN_TRANSMITTANCE = 1e-4
 # No more floats in one [T, G, P] array: 2**19 float32 are 2 MiB, near the caches.
 _CHUNK = 2**19
+# No more Gaussians listed at a time, but for those of one image.
+_LISTED = 2**13
 
 
 def composite(
     means2d: Tensor, conics: Tensor, colors: Tensor, opacities: Tensor, order_key: Tensor, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
     """See `skeletonllm.render.rasterize.rasterize`; here the images stand on one axis."""
-    images, _, channels = colors.shape
-    rows, columns = math.ceil(height / TILE), math.ceil(width / TILE)
-    groups = _group(*_intersections(means2d, conics, opacities, order_key, rows, columns), rows, columns)
-    values = torch.cat((means2d, conics, opacities[..., None], colors), -1).flatten(0, 1)
-    canvas: Any = _Composite.apply(values, groups, images * rows * columns)
-    picture = canvas.view(images, rows, columns, channels + 1, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
-    picture = picture.reshape(images, channels + 1, rows * TILE, columns * TILE)[..., :height, :width]
-    return picture[:, :channels], picture[:, channels]
+    values = torch.cat((means2d, conics, opacities[..., None], colors), -1)
+    picture: Any = _Composite.apply(values, order_key, height, width)
+    return picture[:, :-1], picture[:, -1]
 
 
 @torch.no_grad()
-def _intersections(
-    means2d: Tensor, conics: Tensor, opacities: Tensor, order_key: Tensor, rows: int, columns: int
-) -> tuple[Tensor, Tensor]:
+def _intersections(values: Tensor, order_key: Tensor, rows: int, columns: int) -> tuple[Tensor, Tensor]:
     """Pairs (tile, Gaussian) that share a pixel where alpha can reach 1/255, sorted by tile, then by depth."""
-    xx, xy, yy = conics.unbind(-1)
+    means2d, opacities = values[..., :2], values[..., 5]
+    xx, xy, yy = values[..., 2:5].unbind(-1)
     determinant = xx * yy - xy * xy
     reach = 2 * torch.log((opacities * 255).clamp_min(1))
     extent = torch.stack((reach * yy / determinant, reach * xx / determinant), -1).clamp_min(0).sqrt()
@@ -49,8 +45,8 @@ def _intersections(
     # A pixel's centre lies half a pixel inside it.
     first = torch.ceil((means2d - extent - 0.5) / TILE - 1 + 1 / TILE).clamp_min(0)
     last = torch.floor((means2d + extent - 0.5) / TILE).minimum(limit - 1)
-    visible = (opacities >= MIN_ALPHA) & (last >= first).all(-1) & torch.isfinite(means2d).all(-1)
-    visible &= torch.isfinite(conics).all(-1) & (xx > 0) & (determinant > 0)
+    visible = (opacities >= MIN_ALPHA) & (last >= first).all(-1) & torch.isfinite(values).all(-1)
+    visible &= (xx > 0) & (determinant > 0)
     spans = torch.where(visible[..., None], last - first + 1, 0).long().flatten(0, 1)
     counts = spans.prod(-1)
     gaussian_of = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
@@ -98,50 +94,85 @@ def _group(tile_of: Tensor, gaussian_of: Tensor, rows: int, columns: int) -> lis
 
 
 class _Composite(torch.autograd.Function):
-    """Values of Gaussians [M, 6 + C] to tiles [all tiles, C + 1, P]; the last channel is coverage."""
+    """Values of Gaussians [images, N, 6 + C] to pictures [images, C + 1, H, W]; the last channel is coverage."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, groups: list[_Group], num_tiles: int) -> Tensor:
+    def forward(ctx: Any, values: Tensor, order_key: Tensor, height: int, width: int) -> Tensor:
         """Front to back, group by group."""
-        canvas = values.new_zeros(num_tiles, values.shape[-1] - 5, TILE * TILE)
-        for group in groups:
-            centre, conic, opacity, color = _unpack(values, group)
-            alpha = _alphas(centre, conic, opacity)
-            weight = _weights(alpha, _light(alpha))
-            canvas[group.tiles, :-1] = torch.bmm(color.transpose(1, 2), weight)
-            canvas[group.tiles, -1] = weight.sum(1)
-        ctx.groups = groups
-        ctx.save_for_backward(values)
-        return canvas
+        picture = values.new_zeros(len(values), values.shape[-1] - 5, height, width)
+        for images, some, groups in _listed(values, order_key, height, width):
+            canvas = _to_tiles(picture[images])
+            for group in groups:
+                centre, conic, opacity, color = _unpack(some, group)
+                alpha = _alphas(centre, conic, opacity)
+                weight = _weights(alpha, _light(alpha))
+                canvas[group.tiles, :-1] = torch.bmm(color.transpose(1, 2), weight)
+                canvas[group.tiles, -1] = weight.sum(1)
+            picture[images] = _from_tiles(canvas, picture[images].shape)
+        ctx.size = (height, width)
+        ctx.save_for_backward(values, order_key)
+        return picture
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  the decorator's type forgets the argument's name
         ctx: Any, *gradients: Tensor
-    ) -> tuple[Tensor, None, None]:
+    ) -> tuple[Tensor, None, None, None]:
         """Raising an alpha shows more of its Gaussian and dims, by one factor, all that lies behind it."""
-        (of_canvas,) = gradients
-        (values,) = ctx.saved_tensors
+        (of_picture,) = gradients
+        values, order_key = ctx.saved_tensors
         d_values = torch.zeros_like(values)
-        for group in ctx.groups:
-            centre, conic, opacity, color = _unpack(values, group)
-            alpha = _alphas(centre, conic, opacity)
-            light = _light(alpha)
-            weight = _weights(alpha, light)
-            gradient = of_canvas[group.tiles]
-            of_image, of_cover = gradient[:, :-1], gradient[:, -1:]
-            d_color = torch.bmm(weight, of_image.transpose(1, 2))
-            value = torch.baddbmm(of_cover, color, of_image)
-            shown = weight * value
-            behind = shown.sum(1, keepdim=True) - shown.cumsum(1)
-            d_alpha = value.mul_(light[:, :-1]).sub_(behind.div_(1 - alpha))
-            d_alpha.masked_fill_((weight <= 0) | (alpha >= MAX_ALPHA), 0)
-            d_sigma = d_alpha.mul_(alpha).neg_()
-            d_centre, d_conic, total = _sigma_gradients(d_sigma, centre, conic)
-            d_opacity = -total / opacity.clamp_min(MIN_ALPHA)
-            packed = torch.cat((d_centre, d_conic, d_opacity[..., None], d_color), -1)
-            d_values.index_add_(0, group.gaussians.flatten(), packed.flatten(0, 1))
-        return d_values, None, None
+        for images, some, groups in _listed(values, order_key, *ctx.size):
+            of_canvas, d_some = _to_tiles(of_picture[images]), d_values[images].flatten(0, 1)
+            for group in groups:
+                d_some.index_add_(0, group.gaussians.flatten(), _pull(some, group, of_canvas[group.tiles]))
+            d_values[images] = d_some.view_as(d_values[images])
+        return d_values, None, None, None
+
+
+def _listed(values: Tensor, order_key: Tensor, height: int, width: int) -> Iterator[tuple[slice, Tensor, list[_Group]]]:
+    """Some images at a time: which, their Gaussians [M, 6 + C], and the groups of their tiles."""
+    rows, columns = math.ceil(height / TILE), math.ceil(width / TILE)
+    step = max(1, _LISTED // max(1, values.shape[1]))
+    for start in range(0, len(values), step):
+        images = slice(start, start + step)
+        pairs = _intersections(values[images], order_key[images], rows, columns)
+        yield images, values[images].flatten(0, 1), _group(*pairs, rows, columns)
+
+
+def _to_tiles(picture: Tensor) -> Tensor:
+    """[images, channels, H, W] to [all tiles, channels, P], black beyond the edges."""
+    _, channels, height, width = picture.shape
+    picture = torch.nn.functional.pad(picture, (0, -width % TILE, 0, -height % TILE))
+    tiles = picture.unflatten(3, (-1, TILE)).unflatten(2, (-1, TILE)).permute(0, 2, 4, 1, 3, 5)
+    return tiles.reshape(-1, channels, TILE * TILE)
+
+
+def _from_tiles(canvas: Tensor, shape: torch.Size) -> Tensor:
+    """The other way round."""
+    images, channels, height, width = shape
+    rows, columns = math.ceil(height / TILE), math.ceil(width / TILE)
+    picture = canvas.view(images, rows, columns, channels, TILE, TILE).permute(0, 3, 1, 4, 2, 5)
+    return picture.reshape(images, channels, rows * TILE, columns * TILE)[..., :height, :width]
+
+
+def _pull(values: Tensor, group: _Group, of_canvas: Tensor) -> Tensor:
+    """From the gradient of a group's tiles [T, C + 1, P] to that of its listed Gaussians [T x G, 6 + C]."""
+    centre, conic, opacity, color = _unpack(values, group)
+    alpha = _alphas(centre, conic, opacity)
+    light = _light(alpha)
+    weight = _weights(alpha, light)
+    of_image, of_cover = of_canvas[:, :-1], of_canvas[:, -1:]
+    d_color = torch.bmm(weight, of_image.transpose(1, 2))
+    value = torch.baddbmm(of_cover, color, of_image)
+    shown = weight * value
+    behind = shown.sum(1, keepdim=True) - shown.cumsum(1)
+    d_alpha = value.mul_(light[:, :-1]).sub_(behind.div_(1 - alpha))
+    d_alpha.masked_fill_((weight <= 0) | (alpha >= MAX_ALPHA), 0)
+    d_sigma = d_alpha.mul_(alpha).neg_()
+    d_centre, d_conic, total = _sigma_gradients(d_sigma, centre, conic)
+    d_opacity = -total / opacity.clamp_min(MIN_ALPHA)
+    return torch.cat((d_centre, d_conic, d_opacity[..., None], d_color), -1).flatten(0, 1)
 
 
 def _unpack(values: Tensor, group: _Group) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -1,5 +1,8 @@
 """The rasteriser against a dense compositor that is too slow to use and too simple to be wrong."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -151,3 +154,25 @@ def test_what_is_kept_for_the_gradient_does_not_grow_with_the_pixels_that_gaussi
             rasterize(*[value.requires_grad_() for value in values], keys, 64, 64)
         kept.append(sum(total))
     assert kept[0] == kept[1]
+
+
+_PEAK = """
+import resource, sys, torch
+from tests.skeletonllm.render.rasterize.scenes import scene, single
+from skeletonllm.render.rasterize import rasterize
+torch.set_num_threads(1)
+*values, keys = single(scene(4, int(sys.argv[1]), (64, 64), largest_px=2.0))
+image, _ = rasterize(*[value.requires_grad_() for value in values], keys, 64, 64)
+image.sum().backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_number_of_gaussians() -> None:
+    few, many = (
+        int(subprocess.run([sys.executable, "-c", _PEAK, number], capture_output=True, check=True).stdout)
+        for number in ("1000", "8000")
+    )
+    # Their inputs, and the lists of one image's tiles; the alphas of 28,000 more Gaussians would be 2 GB.
+    assert many - few < 60e6
