@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from skeletonllm.render.batch import RenderBatch, collate
+from skeletonllm.render.camera import fit_to_clip
 from skeletonllm.render.gaussians import MAX_OPACITY, GaussianCloud, on_limbs
 from skeletonllm.render.prepare import PreparedClip
 from skeletonllm.render.renderer import Renderer, draw
@@ -17,10 +18,10 @@ from skeletonllm.skeleton.topology import SIDES
 
 # Left, center, right.
 _COLORS = ((1.0, 0.45, 0.15), (0.9, 0.9, 0.9), (0.2, 0.5, 1.0))
-# Colours between still and this speed, on the canonical body.
-_FAST_M_PER_S = 3.0
+# The speed, on the canonical body, whose colour lies in the middle: that of a hand that waves slowly.
+_MIDDLING_M_PER_S = 1.0
 # Trajectories are drawn through so many places.
-_SAMPLES = 48
+_SAMPLES = 96
 _LEAST_LENGTH_M = 1e-4
 # Keeps slopes finite where nothing moves.
 _TINY = 1e-8
@@ -41,16 +42,17 @@ class Skeleton2D(Renderer):
 class Skeleton3DVelocity(Renderer):
     """Bones in depth, coloured by their speed: blue is still, red is fast, near is light and far is dark. No weights.
 
-    The colour goes along the rainbow with the square root of speed, up to 3 m/s; its light falls to 0.4 over the depth of
-    the view. The paper compares with a "3D+Velocity" picture and does not say how it is made; this one is ours.
+    Hue goes along the rainbow with v² / (v² + 1), v in m/s: a sensor's jitter stays blue, 1 m/s is green, 3 m/s nearly red.
+    Light falls to 0.4 over the depth of the view, and what is nearer hides what is behind. The paper compares with a
+    "3D+Velocity" picture and does not say how it is made; this one is ours.
     """
 
     def cloud(self, batch: RenderBatch) -> GaussianCloud:
         """The Gaussians of every frame."""
         limbs = skin(batch)
-        speed = (limbs.velocities.square().sum(-1) + _TINY**2).sqrt()
+        square = limbs.velocities.square().sum(-1) / _MIDDLING_M_PER_S**2
         near = torch.sigmoid(4 * limbs.depth)[..., None]
-        colors = (0.2 + 0.8 * rainbow(((speed / _FAST_M_PER_S).clamp(0, 1) + _TINY).sqrt())) * (0.4 + 0.6 * near)
+        colors = (0.2 + 0.8 * rainbow(square / (1 + square))) * (0.4 + 0.6 * near)
         thickness = torch.full_like(limbs.confidence, 0.8 * self.config.thickness_m)
         return on_limbs(limbs, thickness, torch.full_like(thickness, 0.95), colors, self.config.gaussians_per_bone)
 
@@ -66,8 +68,11 @@ class JointTrajectoryMaps(Renderer):
     """
 
     def collate(self, clips: Sequence[Clip | PreparedClip], generator: torch.Generator | None = None) -> RenderBatch:
-        """Many places of each path, not only those at the frames' times."""
-        return collate(clips, replace(self.config, num_frames=_SAMPLES, num_views=1, view="fitted"), generator)
+        """Many places of each path, not only those at the frames' times, and a view that is wide enough for all planes."""
+        batch = collate(clips, replace(self.config, num_frames=_SAMPLES, num_views=1, view="fitted"), generator)
+        bodies = zip(batch.joints.numpy(), batch.confidence.numpy(), strict=True)
+        deep = [float(fit_to_clip(joints[None, ..., ::-1], confidence[None])[1]) for joints, confidence in bodies]
+        return replace(batch, half_width_m=torch.maximum(batch.half_width_m, torch.tensor(deep)[:, None]))
 
     def cloud(self, batch: RenderBatch) -> GaussianCloud:
         """A Gaussian for each step of each path; those after the frame have opacity 0."""
@@ -81,7 +86,7 @@ class JointTrajectoryMaps(Renderer):
         seen = batch.confidence[:, :-1] * batch.confidence[:, 1:] * (length > _LEAST_LENGTH_M)
         axes = way / length.clamp_min(_LEAST_LENGTH_M)[..., None]
         thickness = 0.3 * self.config.thickness_m
-        return self._in_planes(batch, (start + end) / 2, axes, thickness + 0.4 * length, thickness, seen, colors)
+        return self._in_planes(batch, (start + end) / 2, axes, thickness + 0.3 * length, thickness, seen, colors)
 
     def forward(self, batch: RenderBatch) -> Float[Tensor, "batch frames 3 height width"]:
         """Frames in [0, 1] on black."""
@@ -131,9 +136,9 @@ class JointTrajectoryMaps(Renderer):
 
 
 def rainbow(share: Float[Tensor, "*places"]) -> Float[Tensor, "*places 3"]:
-    """Colours from blue (0) over green to red (1)."""
-    peaks = share.new_tensor((3.0, 2.0, 1.0))
-    return (1.5 - (4 * share[..., None] - peaks).abs()).clamp(0, 1)
+    """Bright colours from blue (0) over green to red (1)."""
+    peaks = share.new_tensor((4.0, 2.0, 0.0))
+    return (2 - (4 * share[..., None] - peaks).abs()).clamp(0, 1)
 
 
 def _plane(vectors: Tensor, number: int) -> Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from skeletonllm.render.gaussians import GaussianCloud
 from skeletonllm.render.prepare import PreparedClip
 from skeletonllm.render.renderer import Renderer
 from skeletonllm.skeleton.clip import Clip
+from skeletonllm.skeleton.kinematics import fill_unseen
 from skeletonllm.skeleton.topologies import TOPOLOGIES
 
 _TOPOLOGY = TOPOLOGIES["kinect_v2_25"]
@@ -34,12 +35,19 @@ _MAX_PERSONS = 2
 # A velocity is how far a joint moves in four frames of 30 a second.
 _VELOCITY_S = 4 / 30
 _FIELD_OF_VIEW = math.radians(60)
-_NEAREST_M = 1e-4
 _LOW_PASS = 1e-5
+# No sensor sees what is nearer, and no picture what lies farther aside (in depths) or away.
+_NEAREST_M = 0.2
+_MOST_ASIDE = 8.0
+_FARTHEST_M = 1000.0
+# Farther from its centre than this, in standard deviations, a Gaussian adds less than 1e-13 to a pixel.
+_REACH = 7.75
+# A Gaussian that hangs by more than this on a joint without a place has no place either.
+_HANGS = 0.01
 # Nothing beyond this is a weight; one released file holds numbers of 1e34.
 _LARGEST_WEIGHT = 1e4
-# Floats of one array while pixels are composited.
-_CHUNK = 2**22
+# Pixels are composited in squares of so many, each with the Gaussians that reach it.
+_TILE_PX = 32
 
 _SHAPES = {
     "appearance_head.0.weight": (64, 3),
@@ -62,6 +70,10 @@ _SHAPES = {
 
 class PaperRenderer(Renderer):
     """What the paper's public code draws with the weights of a file.
+
+    Where a recording is not whole it differs, because the public code draws a joint at (0, 0, 0), on the sensor, over the
+    whole picture: here an unseen joint of somebody who is seen is held in time, and what has no place is not drawn. Of
+    several bodies a clip holds those that its reader took for people, not the first two of the file.
 
     Source: arXiv 2603.18003 and its released weights (`skeletonllm-draction-v1`).
 
@@ -93,19 +105,23 @@ class PaperRenderer(Renderer):
         Raises:
             DataError: it does not have NTU's joints.
         """
-        if clip.topology is not _TOPOLOGY:
+        if clip.topology != _TOPOLOGY:
             raise DataError(
                 f"clip {clip.clip_id}: topology {clip.topology.name}, but the paper's renderer draws {_TOPOLOGY.name} "
                 "only; choose another renderer"
             )
-        positions = clip.positions[:_MAX_PERSONS]
-        depths = positions[clip.confidence[:_MAX_PERSONS] > 0, 2]
+        positions = np.clip(clip.positions[:_MAX_PERSONS], -_FARTHEST_M, _FARTHEST_M)
+        confidence = clip.confidence[:_MAX_PERSONS]
+        seen = confidence > 0
+        depths = positions[seen, 2]
         if len(depths) and abs(float(np.median(depths))) < 0.5:
             positions = positions + np.array((0, 0, 1), np.float32)
+        placed = np.any(seen, axis=1)[:, None] & np.any(seen, axis=2)[..., None]
+        positions = np.where(placed[..., None], fill_unseen(positions, confidence), 0)
         return PreparedClip(
             topology=clip.topology,
             positions=positions,
-            confidence=clip.confidence[:_MAX_PERSONS],
+            confidence=placed.astype(np.float32),
             roots=positions[:, :, 0],
             turns=None,
             fps=clip.fps,
@@ -137,9 +153,10 @@ class PaperRenderer(Renderer):
         changes = self.nfm(torch.cat((places, speeds, base), -1))
         learned = (torch.sigmoid(base[..., :3]) + changes[..., :3]).clamp(0, 1)
         opacities = torch.sigmoid(torch.sigmoid(base[..., 3]) + changes[..., 3]) * torch.sigmoid(changes[..., 4])
+        nowhere = (_by_person(batch.confidence[..., None]) <= 0).to(means)
+        seen = (self.skinning @ nowhere)[..., 0] < _HANGS
         mix = torch.sigmoid(self.depth_mix)
-        colors = (1 - mix) * learned + mix * _depth_ramp(means[..., 2])
-        seen = _by_person(batch.confidence[..., None])[..., 0].amax(-1, keepdim=True) > 0
+        colors = (1 - mix) * learned + mix * _depth_ramp(means[..., 2], seen)
         scale = self.covariances.diagonal(dim1=-2, dim2=-1).mean(-1).sqrt().expand(means.shape[:-1])
         return GaussianCloud(
             means=means.flatten(2, 3),
@@ -156,13 +173,14 @@ class PaperRenderer(Renderer):
         with torch.autocast(batch.joints.device.type, enabled=False):
             cloud = self.cloud(batch)
             persons = cloud.means.shape[2] // _GAUSSIANS
-            means2d, conics = _project(cloud.means, self.covariances.repeat(persons, 1, 1), size)
             order = cloud.means[..., 2].detach().argsort(dim=-1, stable=True)
-            sorted_parts = [
+            means2d, conics, reach = _project(cloud.means, self.covariances.repeat(persons, 1, 1), size)
+            reach = torch.where(cloud.opacities[..., None] > 0, reach, -1)
+            parts = [
                 value.gather(2, order[..., None].expand_as(value)).flatten(0, 1)
-                for value in (means2d, conics, cloud.colors, cloud.opacities[..., None])
+                for value in (means2d, conics, cloud.colors, cloud.opacities[..., None], reach)
             ]
-            frames = [_composite(parts, size) for parts in zip(*sorted_parts, strict=True)]
+            frames = [_composite(frame, size) for frame in zip(*parts, strict=True)]
             return torch.stack(frames).view(*cloud.means.shape[:2], 3, size, size)
 
 
@@ -202,9 +220,10 @@ def _mlp(weights: dict[str, Tensor], name: str) -> nn.Sequential:
 def _row(clip: PreparedClip, frames: np.ndarray) -> dict[str, np.ndarray]:
     """One row of the batch, by the names of its fields."""
     last = clip.positions.shape[1] - 1
-    ahead = np.minimum(frames + round(_VELOCITY_S * clip.fps), last)
+    step = max(1, round(_VELOCITY_S * clip.fps))
     joints = clip.positions[:, frames]
-    velocities = (clip.positions[:, ahead] - joints) / np.float32(_VELOCITY_S)
+    # At the end of the clip the public code divides by as much time as before.
+    velocities = (clip.positions[:, np.minimum(frames + step, last)] - joints) * np.float32(clip.fps / step)
     flat = [np.swapaxes(value, 0, 1).reshape(len(frames), -1, 3) for value in (joints, velocities)]
     confidence = np.swapaxes(clip.confidence[:, frames], 0, 1).reshape(len(frames), -1)
     none = np.zeros_like(flat[0])
@@ -227,10 +246,13 @@ def _by_person(values: Float[Tensor, "batch frames joints size"]) -> Float[Tenso
     return values.unflatten(2, (-1, _TOPOLOGY.num_joints))
 
 
-def _depth_ramp(depth: Float[Tensor, "batch frames persons gaussians"]) -> Tensor:
+def _depth_ramp(
+    depth: Float[Tensor, "batch frames persons gaussians"], seen: Bool[Tensor, "batch frames persons gaussians"]
+) -> Float[Tensor, "batch frames persons gaussians 3"]:
     """Over each person's own depths in each frame: near is blue, the middle green, far red."""
-    low, high = depth.amin(-1, keepdim=True), depth.amax(-1, keepdim=True)
-    share = (depth - low) / (high - low).clamp_min(1e-6)
+    low = torch.where(seen, depth, _FARTHEST_M).amin(-1, keepdim=True)
+    high = torch.where(seen, depth, -_FARTHEST_M).amax(-1, keepdim=True)
+    share = ((depth - low) / (high - low).clamp_min(1e-6)).clamp(0, 1)
     return torch.stack((share, 1 - 2 * (share - 0.5).abs(), 1 - share), -1)
 
 
@@ -244,11 +266,12 @@ def _rotation(quaternions: Float[Tensor, "gaussians 4"]) -> Float[Tensor, "gauss
     return torch.stack([torch.stack(row, -1) for row in rows], -2)
 
 
-def _project(means: Tensor, covariances: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Centres, pixels, whose first is 0; inverse covariances (xx, xy, yy)."""
+def _project(means: Tensor, covariances: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Centres, pixels, whose first is 0; inverse covariances (xx, xy, yy); how far each reaches, -1 where out of sight."""
     focal = size / 2 / math.tan(_FIELD_OF_VIEW / 2)
     x, y, z = means.unbind(-1)
-    z = z.clamp_min(_NEAREST_M)
+    in_sight = (z > _NEAREST_M) & (torch.maximum(x.abs(), y.abs()) < _MOST_ASIDE * z)
+    x, y, z = torch.where(in_sight, x, 0), torch.where(in_sight, y, 0), torch.where(in_sight, z, 1)
     means2d = torch.stack((focal * x / z, -focal * y / z), -1) + size / 2
     none = torch.zeros_like(z)
     rows = (
@@ -258,28 +281,46 @@ def _project(means: Tensor, covariances: Tensor, size: int) -> tuple[Tensor, Ten
     jacobian = torch.stack(rows, -2)
     seen = jacobian @ covariances @ jacobian.mT
     xx, xy, yy = seen[..., 0, 0] + _LOW_PASS, seen[..., 0, 1], seen[..., 1, 1] + _LOW_PASS
-    return means2d, torch.stack((yy, -xy, xx), -1) / (xx * yy - xy * xy)[..., None]
+    conics = torch.stack((yy, -xy, xx), -1) / (xx * yy - xy * xy)[..., None]
+    reach = _REACH * torch.stack((xx, yy), -1).detach().sqrt()
+    return means2d, conics, torch.where(in_sight[..., None], reach, -1)
 
 
-def _composite(parts: Sequence[Tensor], size: int) -> Tensor:
-    """One frame, front to back, some rows of pixels at a time; what they keep for the gradient is worked out again."""
-    rows = max(1, _CHUNK // (len(parts[0]) * size))
-    bands = [
-        checkpoint(_band, *parts, first, min(first + rows, size), size, use_reentrant=False)
-        for first in range(0, size, rows)
-    ]
-    return torch.cat(bands, 1)
+def _composite(frame: Sequence[Tensor], size: int) -> Float[Tensor, "3 size size"]:
+    """One frame, front to back, a square of pixels at a time; what it keeps for the gradient is worked out again.
+
+    Args:
+        frame: centres, inverse covariances, colours, opacities and reach of the Gaussians, the nearest first.
+        size: pixels.
+    """
+    *drawn_with, reach = frame
+    means2d = drawn_with[0]
+    low, high = (means2d.detach() - reach, means2d.detach() + reach)
+    drawn = (reach >= 0).all(-1)
+    rows = []
+    for top in range(0, size, _TILE_PX):
+        bottom, row = min(top + _TILE_PX, size), []
+        in_row = drawn & (low[:, 1] < bottom) & (high[:, 1] >= top)
+        for left in range(0, size, _TILE_PX):
+            right = min(left + _TILE_PX, size)
+            some = (in_row & (low[:, 0] < right) & (high[:, 0] >= left)).nonzero()[:, 0]
+            parts = [part[some] for part in drawn_with]
+            place = (left, right, top, bottom)
+            row.append(checkpoint(_tile, *parts, place, use_reentrant=False, preserve_rng_state=False))
+        rows.append(torch.cat(row, 2))
+    return torch.cat(rows, 1)
 
 
-def _band(
-    means2d: Tensor, conics: Tensor, colors: Tensor, opacities: Tensor, first: int, last: int, size: int
-) -> Tensor:
-    """Rows `first` to `last`: alpha = 1 - exp(-opacity exp(-d²/2)), so the light that passes is a sum in the exponent."""
-    places = torch.arange(size, device=means2d.device, dtype=means2d.dtype)
-    dx = places - means2d[:, :1]
-    dy = places[first:last] - means2d[:, 1:]
+def _tile(
+    means2d: Tensor, conics: Tensor, colors: Tensor, opacities: Tensor, place: tuple[int, int, int, int]
+) -> Float[Tensor, "3 height width"]:
+    """Some pixels: alpha = 1 - exp(-opacity exp(-d²/2)), so the light that passes is a sum in the exponent."""
+    left, right, top, bottom = place
+    x = torch.arange(left, right, device=means2d.device, dtype=means2d.dtype)
+    y = torch.arange(top, bottom, device=means2d.device, dtype=means2d.dtype)
+    dx, dy = (x - means2d[:, :1])[:, None], (y - means2d[:, 1:])[..., None]
     a, b, c = conics[:, :, None, None].unbind(1)
-    across = 0.5 * a * dx[:, None] ** 2 + b * dx[:, None] * dy[..., None] + 0.5 * c * dy[..., None] ** 2
+    across = 0.5 * a * dx**2 + b * dx * dy + 0.5 * c * dy**2
     depth = opacities[..., None] * torch.exp(-across)
     before = depth.cumsum(0) - depth
     weight = torch.exp(-before) * -torch.expm1(-depth)

@@ -59,6 +59,16 @@ def test_every_fixed_renderer_draws_any_clip_and_has_no_weights(name) -> None:
     torch.testing.assert_close(fixed(fixed.collate(clips[:1])), frames[:1], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", FIXED)
+def test_the_slope_of_a_picture_is_finite_where_nothing_moves(name) -> None:
+    fixed = build_renderer(replace(CONFIG, renderer=name))
+    batch = fixed.collate([t_pose(5), make_clip(num_frames=1), waving()])
+    joints, velocities = (value.clone().requires_grad_() for value in (batch.joints, batch.velocities))
+    frames = fixed(replace(batch, joints=joints, velocities=velocities))
+    for gradient in torch.autograd.grad(frames.square().sum(), (joints, velocities), allow_unused=True):
+        assert gradient is None or gradient.isfinite().all()
+
+
 def swinging(toward: bool) -> Clip:
     """A left hand that swings, towards the camera or up."""
     times = np.linspace(0, 1, 31)
@@ -101,8 +111,17 @@ def test_left_and_right_trajectories_have_opposite_colours() -> None:
     fixed = build_renderer(replace(CONFIG, renderer="jtm"))
     clip = swinging(toward=False)
     batch, mirror = (fixed.collate([body]) for body in (clip, mirrored(clip)))
-    colors, other = (fixed.cloud(one).colors[0, 0].unflatten(0, (47, 20)) for one in (batch, mirror))
+    colors, other = (fixed.cloud(one).colors[0, 0].unflatten(0, (95, 20)) for one in (batch, mirror))
     left, right = (clip.topology.joint_names.index(f"hand_{side}") for side in ("left", "right"))
     torch.testing.assert_close(colors[:, left].flip(0).mean(-1), other[:, right].mean(-1), rtol=0.2, atol=0.2)
-    assert colors[2, left, 0] > colors[2, left, 2]
-    assert other[2, right, 2] > other[2, right, 0]
+    assert colors[4, left, 0] > colors[4, left, 2]
+    assert other[4, right, 2] > other[4, right, 0]
+
+
+def test_the_view_of_a_trajectory_map_holds_a_walk_towards_the_camera() -> None:
+    fixed = build_renderer(replace(CONFIG, renderer="jtm", num_frames=3))
+    clip = t_pose(31)
+    far = clip.positions + np.linspace(0, 6, 31, dtype=np.float32)[:, None, None] * np.array((0, 0, 1), np.float32)
+    side = fixed(fixed.collate([replace(clip, positions=far)]))[0, 1].amax(0)
+    assert side.max() > 0.3
+    assert side[:, [0, -1]].max() < 0.05
