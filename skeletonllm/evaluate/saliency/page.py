@@ -73,6 +73,11 @@ def page_of(explanation: Explanation) -> str:
         player=player_html([scene]),
         found=_top_joints(explanation, 5),
         random_area=_mean_and_range(explanation.deletion.random_areas),
+        gain=_gain(explanation),
+        randomised=[
+            (part.replace("_", " "), float(np.mean(each)), min(each), max(each))
+            for part, each in explanation.randomised.items()
+        ],
     )
 
 
@@ -95,7 +100,9 @@ def numbers_of(explanation: Explanation) -> str:
             "random": [list(one) for one in deletion.random],
             "area": deletion.area,
             "random_areas": list(deletion.random_areas),
+            "gain": deletion.gain,
         },
+        "seen": explanation.seen.tolist(),
         "randomised": explanation.randomised,
     }
     return json.dumps(plain) + "\n"
@@ -110,9 +117,9 @@ def summary_of(explanation: Explanation) -> str:
         f"why {explanation.answer!r} and not {explanation.against!r}: one centimetre changes log p by",
         *(f"  {value:.4f}  {name}, most at {time:.2f} s" for name, value, time in _top_joints(explanation, 5)),
         f"hiding joints, most important first, leaves {100 * deletion.area:.1f} % of the answer's share on average; "
-        f"in random order {_mean_and_range(deletion.random_areas)}",
-        "with shuffled weights the map is another one; rank correlation "
-        + ", ".join(f"{part} {value:+.2f}" for part, value in explanation.randomised.items()),
+        f"in random order {_mean_and_range(deletion.random_areas)}; difference {_gain(explanation)}",
+        "rank correlation with the map of shuffled weights (near 1: the map does not depend on them): "
+        + ", ".join(f"{part} {np.mean(each):+.2f}" for part, each in explanation.randomised.items()),
     ]
     return "\n".join(lines)
 
@@ -120,6 +127,12 @@ def summary_of(explanation: Explanation) -> str:
 def _mean_and_range(values: Sequence[float]) -> str:
     mean, low, high = (100 * value for value in (np.mean(values), min(values), max(values)))
     return f"{mean:.1f} % ({low:.1f} to {high:.1f})"
+
+
+def _gain(explanation: Explanation) -> str:
+    """Of saliency over random orders, in points, with its interval."""
+    gain, low, high = (100 * value for value in explanation.deletion.gain)
+    return f"{gain:+.1f} points ({low:+.1f} to {high:+.1f})"
 
 
 def _top_joints(explanation: Explanation, count: int) -> list[tuple[str, float, float]]:
