@@ -75,8 +75,10 @@ class Explanation:
             frame of the clip; 1/m on the canonical body.
         saliency: per frame that the student sees: length of the gradient's sum over the clip's frames nearest to it, times
             one centimetre. What the difference changes by when the joint is moved so far all that time.
-        seen: which joints are seen in any of these frames. No other takes part in the two tests: all of them would be 0 in
-            every map, which correlates, and hiding them does nothing, which only random orders would have to pay for.
+        joints: their places in these frames as the camera looks at them: x to the right, y up; metres on the canonical
+            body.
+        seen: which of them are seen. A joint that is seen in no frame takes no part in the two tests: such joints would be
+            0 in every map, which correlates, and hiding them does nothing, which only random orders would pay for.
         deletion: what hiding joints does.
         randomised: rank correlation of `saliency` with that of the same student whose weights of one part, or of all, are
             shuffled; once for each of several shuffles.
@@ -90,7 +92,8 @@ class Explanation:
     frames: Float32[np.ndarray, "frames 3 height width"]
     gradient: Float32[np.ndarray, "persons times joints 3"]
     saliency: Float32[np.ndarray, "persons frames joints"]
-    seen: Bool[np.ndarray, "persons joints"]
+    joints: Float32[np.ndarray, "persons frames joints 3"]
+    seen: Bool[np.ndarray, "persons frames joints"]
     deletion: Deletion
     randomised: dict[str, tuple[float, ...]]
 
@@ -149,7 +152,7 @@ def explain_answer(
     against = next(name for name in ordered if name != answer) if against is None else _known(against, actions)
     if answer == against:
         raise ConfigError(f"{answer!r} is explained against itself, which is 0 everywhere; give another --against")
-    seen = _seen(batch, clip)
+    seen = _by_person(batch.confidence[0] > 0, clip)
     if not seen.any():
         raise DataError(f"clip {clip.clip_id}: nobody is seen in the frames that the student sees; choose another clip")
     gradient = answer_gradient(student, prepared, prompt, answer, against)
@@ -165,9 +168,10 @@ def explain_answer(
         frames=frames,
         gradient=gradient,
         saliency=saliency,
+        joints=_by_person(batch.joints[0], clip),
         seen=seen,
-        deletion=_deletion(student, batch, prompt, actions, answer, saliency, seen, random_orders, seed),
-        randomised=_randomised(student, prepared, prompt, answer, against, clip, saliency, seen, seed),
+        deletion=_deletion(student, batch, prompt, actions, answer, saliency, seen.any(1), random_orders, seed),
+        randomised=_randomised(student, prepared, prompt, answer, against, clip, saliency, seen.any(1), seed),
     )
 
 
@@ -200,9 +204,9 @@ def _known(answer: str, actions: Sequence[str]) -> str:
     raise ConfigError(f"no candidate {answer!r}; {hint}")
 
 
-def _seen(batch: RenderBatch, clip: Clip) -> Bool[np.ndarray, "persons joints"]:
-    """Which joints are seen in any of the frames of a batch of one clip."""
-    return (batch.confidence[0] > 0).any(0).view(clip.num_persons, -1).numpy()
+def _by_person(values: Tensor, clip: Clip) -> np.ndarray:
+    """`[frames, persons * joints, ...]` to `[persons, frames, joints, ...]`."""
+    return values.unflatten(1, (clip.num_persons, -1)).transpose(0, 1).numpy()
 
 
 def _shares(

@@ -126,8 +126,8 @@ def test_a_joint_that_was_never_seen_does_not_matter(student) -> None:
     confidence[:, :, hand], positions[:, :, hand] = 0, 0
     found = explain_answer(student, replace(clip, confidence=confidence, positions=positions), ACTIONS, random_orders=1)
     assert not found.saliency[:, :, hand].any()
-    assert not found.seen[:, hand].any()
-    assert found.seen.sum() == found.deletion.hidden[-1] == clip.topology.num_joints - 1
+    assert not found.seen[:, :, hand].any()
+    assert found.seen.any(1).sum() == found.deletion.hidden[-1] == clip.topology.num_joints - 1
 
 
 def test_joints_that_nobody_ever_saw_change_neither_of_the_two_tests(student) -> None:
