@@ -12,7 +12,7 @@ from skeletonllm.skeleton.topology import BODY_PARTS, SIDES
 CELL_HEIGHT, MAP_LEFT, MAP_WIDTH = 15.0, 130.0, 620.0
 STRIP_WIDTH, STRIP_HEIGHT = MAP_LEFT + MAP_WIDTH + 8, 190.0
 _GAP, _BELOW_MAP, _ABOVE_BODY, _BELOW_BODY = 6.0, 26.0, 18.0, 30.0
-_MOST_MOMENTS = 8
+_MOST_MOMENTS, _MOST_OF_SEVERAL = 8, 4  # of one person, of several
 _TRUNK, _HEAD, _ARM, _LEG = range(4)
 _REGIONS = {
     **dict.fromkeys(("pelvis", "spine", "chest"), _TRUNK),
@@ -109,10 +109,11 @@ def map_of(explanation: Explanation) -> Map:
 def strip_of(explanation: Explanation) -> tuple[Moment, ...]:
     """The bodies at some of the frames that the student sees, as its camera shows them, each moment in its own middle."""
     joints, seen = explanation.joints[..., :2].astype(np.float64), explanation.seen
-    picked = _spread(len(explanation.times_s), _MOST_MOMENTS)
+    most = _MOST_MOMENTS if len(joints) == 1 else _MOST_OF_SEVERAL
+    picked = _moments(explanation, most)
     low, high = _extent(joints, seen, picked)
     each = STRIP_WIDTH / len(picked)
-    room = np.array((0.88 * each, STRIP_HEIGHT - _ABOVE_BODY - _BELOW_BODY))
+    room = np.array((0.84 * each, STRIP_HEIGHT - _ABOVE_BODY - _BELOW_BODY))
     scale = float((room / np.maximum((high - low).max(0), 1e-6)).min())
     return tuple(
         _moment(
@@ -168,8 +169,11 @@ def _ticks(times_s: Sequence[float]) -> tuple[tuple[float, str], ...]:
     )
 
 
-def _spread(count: int, most: int) -> list[int]:
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
+def _moments(explanation: Explanation, most: int) -> list[int]:
+    """The frame that matters most in each of equal parts of the clip."""
+    weights = explanation.saliency.sum((0, 2))
+    parts = np.array_split(np.arange(len(weights)), min(len(weights), most))
+    return [int(part[weights[part].argmax()]) for part in parts]
 
 
 def _extent(joints: np.ndarray, seen: np.ndarray, picked: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -195,7 +199,8 @@ def _moment(explanation: Explanation, frame: int, places: np.ndarray, x: float) 
     ]
     dots = [
         Dot(
-            *places[person, joint].tolist(),
+            float(places[person, joint, 0]),
+            float(places[person, joint, 1]),
             2.2 + 3.3 * float(shares[person, joint]),
             color_of(float(shares[person, joint])),
             _says(explanation, person, frame, joint),

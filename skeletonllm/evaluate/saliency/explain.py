@@ -155,6 +155,7 @@ def explain_answer(
     seen = _by_person(batch.confidence[0] > 0, clip)
     if not seen.any():
         raise DataError(f"clip {clip.clip_id}: nobody is seen in the frames that the student sees; choose another clip")
+    ever = np.logical_or.reduce(seen, axis=1)
     gradient = answer_gradient(student, prepared, prompt, answer, against)
     saliency = _saliency(gradient, clip, tuple(batch.times_s[0].tolist()))
     with torch.inference_mode():
@@ -170,8 +171,8 @@ def explain_answer(
         saliency=saliency,
         joints=_by_person(batch.joints[0], clip),
         seen=seen,
-        deletion=_deletion(student, batch, prompt, actions, answer, saliency, seen.any(1), random_orders, seed),
-        randomised=_randomised(student, prepared, prompt, answer, against, clip, saliency, seen.any(1), seed),
+        deletion=_deletion(student, batch, prompt, actions, answer, saliency, ever, random_orders, seed),
+        randomised=_randomised(student, prepared, prompt, answer, against, clip, saliency, ever, seed),
     )
 
 

@@ -1,3 +1,4 @@
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -43,6 +44,29 @@ def test_every_joint_that_is_seen_stands_inside_the_strip_the_head_above_the_fee
         height = {dot.text.split(" at ")[0].lower(): dot.y for dot in moment.dots}
         head = min(y for name, y in height.items() if "head" in name)
         assert head < min(y for name, y in height.items() if "foot" in name)
+
+
+def test_two_persons_have_room_beside_each_other() -> None:
+    explanation = explained(make_clip(num_persons=2))
+    moments = strip_of(replace(explanation, **_longer(explanation, 8)))
+    assert len(moments) == 4
+    spans = [(min(dot.x for dot in moment.dots), max(dot.x for dot in moment.dots)) for moment in moments]
+    assert all(right < left for (_, right), (left, _) in itertools.pairwise(spans))
+
+
+def test_the_moment_that_matters_most_is_shown_even_where_not_all_are(explanation) -> None:
+    longer = _longer(explanation, 21)
+    longer["saliency"][0, 13, 5] = 1000.0
+    moments = strip_of(replace(explanation, **longer))
+    assert len(moments) == 8
+    assert "13.0 s" in [moment.label for moment in moments]
+
+
+def _longer(explanation: Explanation, frames: int) -> dict:
+    """The arrays of an explanation with its first frame again and again."""
+    again = {name: np.repeat(getattr(explanation, name)[:, :1], frames, 1) for name in ("joints", "seen", "saliency")}
+    pictures = np.repeat(explanation.frames[:1], frames, 0)
+    return {**again, "frames": pictures, "times_s": tuple(float(frame) for frame in range(frames))}
 
 
 def test_the_joint_that_matters_most_is_drawn_last_and_brightest(explanation) -> None:
