@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from skeletonllm.skeleton.clip import Clip
 
 _READING = Reading()
+_WRITTEN = (".html", ".png")
 
 
 def explain(
@@ -30,12 +31,12 @@ def explain(
     """Show which joints, when, an answer hangs on: the exact gradient through the renderer, and two tests of it.
 
     Writes one HTML file: the answers, a map of joints over time, the skeleton coloured by it, what hiding joints does
-    against random joints, and the same map with shuffled weights.
+    against random joints, and the same map with shuffled weights. Or a PNG: the skeleton and the map.
 
     Args:
         checkpoint: a trained student's folder, as `skeletonllm train` prints it.
         source: a recording, or a data set that ingest wrote.
-        output: the page.
+        output: .html for the page, .png for the picture.
         clip: the clip's id, where the source holds several.
         index: or its number.
         answer: what is explained; by default the student's own answer.
@@ -48,18 +49,21 @@ def explain(
     from skeletonllm.errors import ConfigError
     from skeletonllm.evaluate.saliency import explain_answer
     from skeletonllm.evaluate.saliency.page import numbers_of, summary_of, write_page
+    from skeletonllm.evaluate.saliency.picture import write_picture
     from skeletonllm.log import set_up_logging
     from skeletonllm.model.student import SkeletonLLM
     from skeletonllm.plain import write_whole
 
     set_up_logging()
+    if output.suffix not in _WRITTEN:
+        raise ConfigError(f"--output {output}: its name says no kind of file; end it in {' or '.join(_WRITTEN)}")
     student = SkeletonLLM.from_pretrained(checkpoint).eval()
     candidates = actions or _trained_with(checkpoint)
     if len(candidates) < 2:
         raise ConfigError(f"--actions: {len(candidates)} candidates; give at least two")
     found = _clip(source, clip, index, reading)
     explanation = explain_answer(student, found, candidates, answer, against, random_orders)
-    write_page(explanation, output)
+    (write_picture if output.suffix == ".png" else write_page)(explanation, output)
     if json is not None:
         write_whole(json, numbers_of(explanation))
     print(summary_of(explanation))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor, nn
 
 from skeletonllm.errors import ConfigError, DataError
@@ -20,6 +20,8 @@ _PER_CM = 0.01
 _AT_ONCE = 16
 _WITHOUT_GRADIENT = ("jtm", "paper")
 _MOST_STEPS = 12
+_SHUFFLES = 3
+_RESAMPLES = 4000
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Deletion:
     """How likely the answer stays while joints are hidden, most important first, or in random orders.
 
     Args:
-        hidden: how many joints of each person are hidden at each step.
+        hidden: how many joints of each person are hidden at each step; only joints that are seen are counted.
         ordered: the answer's share of the candidates' likelihood, by saliency.
         random: the same for each random order.
     """
@@ -46,6 +48,17 @@ class Deletion:
         """The same for each random order."""
         return tuple(float(np.mean(one)) for one in self.random)
 
+    @property
+    def gain(self) -> tuple[float, float, float]:
+        """Area between the mean random curve and that of saliency, and its 95 % interval: a bootstrap over the orders.
+
+        Above 0, hiding what saliency names hurts more than hiding joints at random. The interval is of this clip alone.
+        """
+        gains = np.array(self.random_areas) - self.area
+        drawn = np.random.default_rng(0).choice(gains, (_RESAMPLES, len(gains))).mean(1)
+        low, high = np.quantile(drawn, (0.025, 0.975))
+        return float(gains.mean()), float(low), float(high)
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -62,8 +75,13 @@ class Explanation:
             frame of the clip; 1/m on the canonical body.
         saliency: per frame that the student sees: length of the gradient's sum over the clip's frames nearest to it, times
             one centimetre. What the difference changes by when the joint is moved so far all that time.
+        joints: their places in these frames as the camera looks at them: x to the right, y up; metres on the canonical
+            body.
+        seen: which of them are seen. A joint that is seen in no frame takes no part in the two tests: such joints would be
+            0 in every map, which correlates, and hiding them does nothing, which only random orders would pay for.
         deletion: what hiding joints does.
-        randomised: rank correlation of `saliency` with that of the same student whose weights of one part are shuffled.
+        randomised: rank correlation of `saliency` with that of the same student whose weights of one part, or of all, are
+            shuffled; once for each of several shuffles.
     """
 
     clip: Clip
@@ -74,8 +92,10 @@ class Explanation:
     frames: Float32[np.ndarray, "frames 3 height width"]
     gradient: Float32[np.ndarray, "persons times joints 3"]
     saliency: Float32[np.ndarray, "persons frames joints"]
+    joints: Float32[np.ndarray, "persons frames joints 3"]
+    seen: Bool[np.ndarray, "persons frames joints"]
     deletion: Deletion
-    randomised: dict[str, float]
+    randomised: dict[str, tuple[float, ...]]
 
     def of_joints(self) -> Float32[np.ndarray, "persons joints"]:
         """Saliency over the whole clip."""
@@ -103,12 +123,13 @@ def explain_answer(
         actions: the candidates, at least two.
         answer: what is explained; by default the student's own answer.
         against: by default the likeliest other one.
-        random_orders: of the deletion curve.
+        random_orders: of the deletion curve, at least one.
         seed: of the random orders and of the shuffled weights.
 
     Raises:
-        ConfigError: the renderer draws something else than places, or an answer is not among the candidates.
-        DataError: nobody is seen in the clip.
+        ConfigError: the renderer draws something else than places, an answer is not among the candidates or is explained
+            against itself, or there is no random order.
+        DataError: nobody is seen in the clip, or in none of the frames that the student sees.
 
     Source: gradients: Simonyan et al. (2013); deletion: Petsiuk et al., RISE (2018); randomised weights: Adebayo et al.,
     Sanity Checks for Saliency Maps (2018).
@@ -116,6 +137,10 @@ def explain_answer(
     kind = student.renderer.config.renderer
     if kind in _WITHOUT_GRADIENT:
         raise ConfigError(f"renderer {kind!r}: its batch is not a function of places; give a checkpoint of another one")
+    if random_orders < 1:
+        raise ConfigError(
+            f"random_orders is {random_orders}; without one there is nothing to compare with, give at least 1"
+        )
     if not (clip.confidence > 0).any():
         raise DataError(f"clip {clip.clip_id}: no joint is seen in any frame; choose another clip")
     prepared = student.renderer.prepare(clip)
@@ -125,6 +150,12 @@ def explain_answer(
     ordered = sorted(shares, key=shares.__getitem__, reverse=True)
     answer = ordered[0] if answer is None else _known(answer, actions)
     against = next(name for name in ordered if name != answer) if against is None else _known(against, actions)
+    if answer == against:
+        raise ConfigError(f"{answer!r} is explained against itself, which is 0 everywhere; give another --against")
+    seen = _by_person(batch.confidence[0] > 0, clip)
+    if not seen.any():
+        raise DataError(f"clip {clip.clip_id}: nobody is seen in the frames that the student sees; choose another clip")
+    ever = np.logical_or.reduce(seen, axis=1)
     gradient = answer_gradient(student, prepared, prompt, answer, against)
     saliency = _saliency(gradient, clip, tuple(batch.times_s[0].tolist()))
     with torch.inference_mode():
@@ -138,8 +169,10 @@ def explain_answer(
         frames=frames,
         gradient=gradient,
         saliency=saliency,
-        deletion=_deletion(student, batch, prompt, actions, answer, saliency, random_orders, seed),
-        randomised=_randomised(student, prepared, prompt, answer, against, clip, saliency, seed),
+        joints=_by_person(batch.joints[0], clip),
+        seen=seen,
+        deletion=_deletion(student, batch, prompt, actions, answer, saliency, ever, random_orders, seed),
+        randomised=_randomised(student, prepared, prompt, answer, against, clip, saliency, ever, seed),
     )
 
 
@@ -170,6 +203,11 @@ def _known(answer: str, actions: Sequence[str]) -> str:
     close = difflib.get_close_matches(answer, actions, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(actions[:20])}"
     raise ConfigError(f"no candidate {answer!r}; {hint}")
+
+
+def _by_person(values: Tensor, clip: Clip) -> np.ndarray:
+    """`[frames, persons * joints, ...]` to `[persons, frames, joints, ...]`."""
+    return values.unflatten(1, (clip.num_persons, -1)).transpose(0, 1).numpy()
 
 
 def _shares(
@@ -203,17 +241,18 @@ def _deletion(
     actions: Sequence[str],
     answer: str,
     saliency: Float32[np.ndarray, "persons frames joints"],
+    seen: Bool[np.ndarray, "persons joints"],
     random_orders: int,
     seed: int,
 ) -> Deletion:
     """Joints are hidden in all frames and of all persons at once, as if they had not been seen."""
     rng = np.random.default_rng(seed)
-    joints = saliency.shape[2]
+    joints, hideable = saliency.shape[2], np.flatnonzero(seen.any(0))
     orders = [
-        np.argsort(-saliency.sum((0, 1)), kind="stable"),
-        *(rng.permutation(joints) for _ in range(random_orders)),
+        hideable[np.argsort(-saliency.sum((0, 1))[hideable], kind="stable")],
+        *(rng.permutation(hideable) for _ in range(random_orders)),
     ]
-    counts = np.unique(np.linspace(0, joints, min(joints, _MOST_STEPS) + 1).round().astype(int))
+    counts = np.unique(np.linspace(0, len(hideable), min(len(hideable), _MOST_STEPS) + 1).round().astype(int))
     hidden = [order[:count] for order in orders for count in counts]
     place = list(actions).index(answer)
     shares: list[float] = []
@@ -248,30 +287,38 @@ def _randomised(
     against: str,
     recorded: Clip,
     saliency: Float32[np.ndarray, "persons frames joints"],
+    seen: Bool[np.ndarray, "persons joints"],
     seed: int,
-) -> dict[str, float]:
-    """Rank correlation with the saliency of a student whose weights of one part are shuffled; they are put back."""
+) -> dict[str, tuple[float, ...]]:
+    """Rank correlations with the saliency of a student whose weights of a part are shuffled; they are put back."""
     found = {}
     times_s = tuple(student.renderer.collate([clip]).times_s[0].tolist())
-    for part, weights in student.named_parts().items():
-        if not weights:
-            continue
-        kept = {name: weight.detach().clone() for name, weight in weights.items()}
-        try:
-            _shuffle(weights, seed)
-            other = _saliency(answer_gradient(student, clip, prompt, answer, against), recorded, times_s)
-        finally:
-            with torch.no_grad():
-                for name, weight in weights.items():
-                    weight.copy_(kept[name])
-        found[part] = rank_correlation(saliency.ravel(), other.ravel())
+    parts = {part: list(weights.values()) for part, weights in student.named_parts().items() if weights}
+    parts["all"] = [weight for weights in parts.values() for weight in weights]
+    for part, weights in parts.items():
+        each = []
+        for shuffle in range(_SHUFFLES):
+            kept = [weight.detach().clone() for weight in weights]
+            try:
+                _shuffle(weights, seed + shuffle)
+                other = _saliency(answer_gradient(student, clip, prompt, answer, against), recorded, times_s)
+            finally:
+                _put_back(weights, kept)
+            each.append(rank_correlation(*(one.swapaxes(1, 2)[seen].ravel() for one in (saliency, other))))
+        found[part] = tuple(each)
     return found
 
 
 @torch.no_grad()
-def _shuffle(weights: dict[str, nn.Parameter], seed: int) -> None:
+def _put_back(weights: Sequence[nn.Parameter], kept: Sequence[Tensor]) -> None:
+    for weight, before in zip(weights, kept, strict=True):
+        weight.copy_(before)
+
+
+@torch.no_grad()
+def _shuffle(weights: Sequence[nn.Parameter], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
-    for weight in weights.values():
+    for weight in weights:
         order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
         weight.copy_(weight.flatten()[order].view_as(weight))
 

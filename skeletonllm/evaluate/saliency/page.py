@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,34 +10,22 @@ import numpy as np
 import torch
 
 from skeletonllm.evaluate.report.charts import nice_ticks
+from skeletonllm.evaluate.saliency.drawing import (
+    CELL_HEIGHT,
+    MAP_LEFT,
+    STRIP_HEIGHT,
+    STRIP_WIDTH,
+    map_of,
+    name_of,
+    strip_of,
+)
 from skeletonllm.evaluate.saliency.explain import Explanation
+from skeletonllm.evaluate.saliency.picture import GROUND, RIM, STICK
 from skeletonllm.plain import write_whole
 from skeletonllm.render.player import Scene, player_html
-from skeletonllm.skeleton.topology import BODY_PARTS, SIDES
 
-# The deletion chart and the map, SVG units.
+# The deletion chart, SVG units.
 _CHART = {"width": 460.0, "height": 240.0, "left": 44.0, "right": 448.0, "top": 12.0, "bottom": 204.0}
-_CELL_HEIGHT, _MAP_LEFT, _MAP_WIDTH = 15.0, 130.0, 620.0
-_RAMP = ((20, 24, 40), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A place of the map: where, how wide, its colour, and what it says."""
-
-    x: float
-    width: float
-    color: str
-    text: str
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row of the map: a joint of a person, and its cells."""
-
-    name: str
-    y: float
-    cells: tuple[Cell, ...]
 
 
 def write_page(explanation: Explanation, path: Path) -> None:
@@ -52,7 +39,6 @@ def page_of(explanation: Explanation) -> str:
 
     template = (files("skeletonllm.evaluate.saliency") / "template.html").read_text()
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    lines = _map(explanation)
     scene = Scene(
         explanation.clip.clip_id,
         explanation.clip,
@@ -64,15 +50,25 @@ def page_of(explanation: Explanation) -> str:
         explanation=explanation,
         shares=list(explanation.shares.items())[:12],
         hidden_candidates=max(0, len(explanation.shares) - 12),
-        lines=lines,
-        map={"width": _MAP_LEFT + _MAP_WIDTH + 8, "height": _CELL_HEIGHT * len(lines) + 26, "left": _MAP_LEFT},
-        cell_height=_CELL_HEIGHT,
-        times=_time_ticks(explanation),
+        map=map_of(explanation),
+        map_left=MAP_LEFT,
+        cell_height=CELL_HEIGHT,
+        strip=strip_of(explanation),
+        strip_height=STRIP_HEIGHT,
+        width=STRIP_WIDTH,
+        ground=GROUND,
+        stick=STICK,
+        rim=RIM,
         chart=_CHART,
         curves=_curves(explanation),
         player=player_html([scene]),
         found=_top_joints(explanation, 5),
         random_area=_mean_and_range(explanation.deletion.random_areas),
+        gain=_gain(explanation),
+        randomised=[
+            (part.replace("_", " "), float(np.mean(each)), min(each), max(each))
+            for part, each in explanation.randomised.items()
+        ],
     )
 
 
@@ -95,7 +91,9 @@ def numbers_of(explanation: Explanation) -> str:
             "random": [list(one) for one in deletion.random],
             "area": deletion.area,
             "random_areas": list(deletion.random_areas),
+            "gain": deletion.gain,
         },
+        "seen": explanation.seen.tolist(),
         "randomised": explanation.randomised,
     }
     return json.dumps(plain) + "\n"
@@ -110,9 +108,9 @@ def summary_of(explanation: Explanation) -> str:
         f"why {explanation.answer!r} and not {explanation.against!r}: one centimetre changes log p by",
         *(f"  {value:.4f}  {name}, most at {time:.2f} s" for name, value, time in _top_joints(explanation, 5)),
         f"hiding joints, most important first, leaves {100 * deletion.area:.1f} % of the answer's share on average; "
-        f"in random order {_mean_and_range(deletion.random_areas)}",
-        "with shuffled weights the map is another one; rank correlation "
-        + ", ".join(f"{part} {value:+.2f}" for part, value in explanation.randomised.items()),
+        f"in random order {_mean_and_range(deletion.random_areas)}; difference {_gain(explanation)}",
+        "rank correlation with the map of shuffled weights (near 1: the map does not depend on them): "
+        + ", ".join(f"{part} {np.mean(each):+.2f}" for part, each in explanation.randomised.items()),
     ]
     return "\n".join(lines)
 
@@ -122,6 +120,12 @@ def _mean_and_range(values: Sequence[float]) -> str:
     return f"{mean:.1f} % ({low:.1f} to {high:.1f})"
 
 
+def _gain(explanation: Explanation) -> str:
+    """Of saliency over random orders, in points, with its interval."""
+    gain, low, high = (100 * value for value in explanation.deletion.gain)
+    return f"{gain:+.1f} points ({low:+.1f} to {high:+.1f})"
+
+
 def _top_joints(explanation: Explanation, count: int) -> list[tuple[str, float, float]]:
     """Name, saliency over the clip, and the time of its largest, of the joints that matter most."""
     found = explanation.of_joints()
@@ -129,57 +133,8 @@ def _top_joints(explanation: Explanation, count: int) -> list[tuple[str, float, 
     for place in np.argsort(-found, axis=None, kind="stable")[:count]:
         person, joint = divmod(int(place), found.shape[1])
         when = explanation.times_s[int(explanation.saliency[person, :, joint].argmax())]
-        rows.append((_name(explanation, person, joint), float(found[person, joint]), when))
+        rows.append((name_of(explanation, person, joint), float(found[person, joint]), when))
     return rows
-
-
-def _name(explanation: Explanation, person: int, joint: int) -> str:
-    name = explanation.clip.topology.joint_names[joint]
-    return f"{name}, person {person + 1}" if len(explanation.saliency) > 1 else name
-
-
-def _map(explanation: Explanation) -> list[Line]:
-    """Joints by body part, the trunk first and the feet last; the left side before the right."""
-    topology, saliency = explanation.clip.topology, explanation.saliency
-    top = float(saliency.max()) or 1.0
-    order = sorted(
-        range(topology.num_joints),
-        key=lambda j: (BODY_PARTS.index(topology.parts[j]), SIDES.index(topology.sides[j]), j),
-    )
-    width = _MAP_WIDTH / len(explanation.times_s)
-    lines = []
-    for person in range(len(saliency)):
-        for joint in order:
-            cells = tuple(
-                Cell(
-                    _MAP_LEFT + frame * width,
-                    width,
-                    _color(value / top),
-                    f"{topology.joint_names[joint]} at {time:.2f} s: {value:.4f} per cm",
-                )
-                for frame, (time, value) in enumerate(
-                    zip(explanation.times_s, saliency[person, :, joint].tolist(), strict=True)
-                )
-            )
-            lines.append(Line(_name(explanation, person, joint), len(lines) * _CELL_HEIGHT, cells))
-    return lines
-
-
-def _time_ticks(explanation: Explanation) -> list[tuple[float, str]]:
-    width = _MAP_WIDTH / len(explanation.times_s)
-    step = max(1, round(len(explanation.times_s) / 8))
-    return [
-        (_MAP_LEFT + (frame + 0.5) * width, f"{time:.1f} s")
-        for frame, time in enumerate(explanation.times_s)
-        if frame % step == 0
-    ]
-
-
-def _color(share: float) -> str:
-    at = min(max(share, 0.0), 1.0) ** 0.7 * (len(_RAMP) - 1)
-    low = min(int(at), len(_RAMP) - 2)
-    mixed = [round(a + (b - a) * (at - low)) for a, b in zip(_RAMP[low], _RAMP[low + 1], strict=True)]
-    return f"rgb({mixed[0]},{mixed[1]},{mixed[2]})"
 
 
 def _curves(explanation: Explanation) -> dict[str, Any]:

@@ -24,9 +24,17 @@ def test_a_page_and_numbers_are_written_and_the_terminal_has_the_summary(made, t
     assert json.loads((tmp_path / "a.json").read_text())["clip_id"] == "P001-wave"
 
 
+def test_a_name_that_ends_in_png_gets_the_picture(made, tmp_path) -> None:
+    student, data = made
+    command = ["explain", str(student), data, "-o", str(tmp_path / "a.png"), "--random-orders", "1"]
+    assert main([*command, "--actions", *ACTIONS]) == 0
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (["STUDENT", "DATA", "-o", "why.gif"], "end it in .html or .png"),
         (["nowhere", "DATA"], "cannot be read"),
         (["STUDENT", "DATA"], "does not say its candidates"),
         (["STUDENT", "DATA", "--actions", "wave"], "1 candidates; give at least two"),

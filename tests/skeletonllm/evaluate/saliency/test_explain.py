@@ -3,10 +3,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from transformers.models.qwen2.modeling_qwen2 import Qwen2RMSNorm
 
 from skeletonllm.errors import ConfigError, DataError
 from skeletonllm.evaluate.saliency import explain_answer
-from skeletonllm.evaluate.saliency.explain import answer_gradient, answer_score, rank_correlation
+from skeletonllm.evaluate.saliency.explain import Deletion, answer_gradient, answer_score, rank_correlation
 from skeletonllm.reasoning.prompts import mqa_prompt
 from skeletonllm.render.batch import batch_of_places
 from tests.makers import make_clip
@@ -54,6 +55,37 @@ def test_the_gradient_is_that_of_finite_differences(student) -> None:
     assert np.median(errors) < 0.05
 
 
+def test_the_gradient_to_a_single_joint_is_exact_in_double_precision(monkeypatch) -> None:
+    # The norm of the language model rounds to float32, which would drown a small step.
+    monkeypatch.setattr(Qwen2RMSNorm, "forward", _norm_of_any_precision)
+    student = awake(backend="reference").double()
+    clip, prompt = student.renderer.prepare(waving()), mqa_prompt(ACTIONS)
+
+    def score(places: torch.Tensor) -> torch.Tensor:
+        batch = batch_of_places(clip, student.renderer.config, places)
+        wide = {name: value.double() for name, value in vars(batch).items() if value.is_floating_point()}
+        return answer_score(student, replace(batch, **wide), prompt, *ACTIONS[:2])
+
+    places = torch.from_numpy(clip.positions).double().requires_grad_()
+    (gradient,) = torch.autograd.grad(score(places), places)
+    strongest = gradient.abs().flatten().argsort(descending=True)[:100:10]
+    errors = []
+    for place in strongest.tolist():
+        step = torch.zeros(places.numel(), dtype=torch.float64)
+        step[place] = 1e-6
+        with torch.no_grad():
+            difference = score(places + step.view_as(places)) - score(places - step.view_as(places))
+        slope = float(gradient.flatten()[place])
+        errors.append(abs(float(difference) / 2e-6 - slope) / abs(slope))
+    # A step that crosses a cut of the picture proves nothing; hardly any is so unlucky.
+    assert np.median(errors) < 1e-6
+
+
+def _norm_of_any_precision(self: Qwen2RMSNorm, hidden_states: torch.Tensor) -> torch.Tensor:
+    variance = hidden_states.square().mean(-1, keepdim=True)
+    return self.weight * hidden_states * torch.rsqrt(variance + self.variance_epsilon)
+
+
 def test_an_explanation_is_about_the_student_s_own_answer_and_its_runner_up(student) -> None:
     clip = waving()
     found = explain_answer(student, clip, ACTIONS, random_orders=3)
@@ -65,7 +97,7 @@ def test_an_explanation_is_about_the_student_s_own_answer_and_its_runner_up(stud
     assert (found.saliency >= 0).all()
     assert found.saliency.any()
     assert found.of_times().shape == clip.positions.shape[:3]
-    assert set(found.randomised) == {"renderer", "projector", "language_adapter"}
+    assert set(found.randomised) == {"renderer", "projector", "language_adapter", "all"}
     other = explain_answer(student, clip, ACTIONS, answer=found.against, against=found.answer, random_orders=1)
     np.testing.assert_allclose(other.gradient, -found.gradient, rtol=1e-4, atol=1e-6)
 
@@ -94,6 +126,39 @@ def test_a_joint_that_was_never_seen_does_not_matter(student) -> None:
     confidence[:, :, hand], positions[:, :, hand] = 0, 0
     found = explain_answer(student, replace(clip, confidence=confidence, positions=positions), ACTIONS, random_orders=1)
     assert not found.saliency[:, :, hand].any()
+    assert not found.seen[:, :, hand].any()
+    assert found.seen.any(1).sum() == found.deletion.hidden[-1] == clip.topology.num_joints - 1
+
+
+def test_joints_that_nobody_ever_saw_change_neither_of_the_two_tests(student) -> None:
+    clip = replace(waving(), rotations=None)
+    padded = replace(
+        clip,
+        topology=replace(
+            clip.topology,
+            name="padded",
+            joint_names=(*clip.topology.joint_names, *(f"extra_{number}" for number in range(12))),
+            parents=(*clip.topology.parents, *[0] * 12),
+            parts=(*clip.topology.parts, *["face"] * 12),
+        ),
+        positions=np.pad(clip.positions, ((0, 0), (0, 0), (0, 12), (0, 0))),
+        confidence=np.pad(clip.confidence, ((0, 0), (0, 0), (0, 12))),
+    )
+    one, other = (explain_answer(student, some, ACTIONS, random_orders=2) for some in (clip, padded))
+    assert other.deletion.hidden == one.deletion.hidden
+    np.testing.assert_allclose(other.deletion.ordered, one.deletion.ordered, atol=1e-6)
+    for part, each in one.randomised.items():
+        np.testing.assert_allclose(other.randomised[part], each, atol=1e-4)
+
+
+def test_the_gain_is_the_area_between_the_curves_and_lies_in_its_interval() -> None:
+    found = Deletion((0, 1, 2), (0.8, 0.1, 0.0), ((0.8, 0.8, 0.0), (0.8, 0.5, 0.0), (0.8, 0.2, 0.0)))
+    gain, low, high = found.gain
+    assert gain == pytest.approx(0.4 / 3)
+    # No resampled mean leaves the range of the gains, 0.1 / 3 to 0.7 / 3.
+    assert 0.033 < low < gain < high < 0.234
+    same = Deletion((0, 1), (0.5, 0.0), ((0.5, 0.0),))
+    assert same.gain == (0, 0, 0)
 
 
 def test_two_persons_and_flat_clips_can_be_explained(student) -> None:
@@ -105,9 +170,14 @@ def test_two_persons_and_flat_clips_can_be_explained(student) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "says"),
-    [({"answer": "waves"}, r"no candidate 'waves'; did you mean 'wave'"), ({"against": "xyz"}, r"no candidate 'xyz'")],
+    [
+        ({"answer": "waves"}, r"no candidate 'waves'; did you mean 'wave'"),
+        ({"against": "xyz"}, r"no candidate 'xyz'"),
+        ({"answer": "wave", "against": "wave"}, r"'wave' is explained against itself"),
+        ({"random_orders": 0}, r"random_orders is 0"),
+    ],
 )
-def test_an_unknown_answer_is_named_with_what_comes_near(student, changes, says) -> None:
+def test_what_cannot_be_explained_is_named_with_what_comes_near(student, changes, says) -> None:
     with pytest.raises(ConfigError, match=says):
         explain_answer(student, waving(), ACTIONS, **changes)
 

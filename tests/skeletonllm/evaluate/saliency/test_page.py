@@ -57,4 +57,5 @@ def test_the_summary_names_the_answer_the_joints_and_both_tests(explanation) -> 
     assert f"why {explanation.answer!r} and not {explanation.against!r}" in text
     assert text.count("most at") == 5
     assert "in random order" in text
-    assert "rank correlation renderer" in text
+    assert re.search(r"difference [+-]\d+\.\d points", text)
+    assert re.search(r"shuffled weights .*: renderer [+-]\d", text)
