@@ -1,11 +1,15 @@
 """Settings for every test: CPU, offline, no telemetry, one thread, JIT builds in a folder of their own."""
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+_BUILDS = tempfile.mkdtemp(prefix="torch-extensions-")
+atexit.register(shutil.rmtree, _BUILDS, ignore_errors=True)
 _SETTINGS = {
     "DS_ACCELERATOR": "cpu",
     "OMP_NUM_THREADS": "1",
@@ -13,7 +17,7 @@ _SETTINGS = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "TORCH_EXTENSIONS_DIR": tempfile.mkdtemp(prefix="torch-extensions-"),
+    "TORCH_EXTENSIONS_DIR": _BUILDS,
 }
 for _name, _value in _SETTINGS.items():
     os.environ.setdefault(_name, _value)
