@@ -1,8 +1,5 @@
 """The student: a renderer in front of a stock multimodal LLM, trained, asked, saved and loaded as one."""
 
-import json
-import os
-import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,27 +7,19 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skeletonllm.errors import CheckpointError
 from skeletonllm.model.adapters import add_adapter, split_parameters
 from skeletonllm.model.backbone import Backbone, load_backbone
 from skeletonllm.model.config import TINY, StudentConfig
 from skeletonllm.model.scoring import rank_shared
-from skeletonllm.plain import from_plain, to_plain
 from skeletonllm.render import build_renderer
 from skeletonllm.render.batch import RenderBatch
 from skeletonllm.render.legibility import illegibility
 from skeletonllm.render.renderer import Renderer
 
 PARTS = ("renderer", "projector", "language_adapter")
-FORMAT_VERSION = 2
-_FROZEN = "frozen"
-_STUDENT = "student.json"
-_BACKBONE = "backbone"
 _IGNORED = -100
 
 
@@ -140,24 +129,10 @@ class SkeletonLLM(nn.Module):
                 weight.requires_grad_(True)
 
     def save_pretrained(self, folder: Path) -> None:
-        """Write everything that `from_pretrained` needs into a folder, which appears whole.
+        """Write everything that `from_pretrained` needs into a folder, which appears whole."""
+        from skeletonllm.model.folder import save_student
 
-        A backbone from the Hub is named, not copied; one made on the spot is written too.
-        """
-        temporary = folder.with_name(f".{folder.name}.{os.getpid()}.student")
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        for part, weights in self.named_parts().items():
-            save_file(_plain(weights), temporary / f"{part}.safetensors")
-        if self.config.backbone.name == TINY:
-            self.mllm.config.save_pretrained(temporary / _BACKBONE)
-            self.tokenizer.save_pretrained(temporary / _BACKBONE)
-            frozen = split_parameters(self.mllm, self.bridge.projector, self.config.adapter)[_FROZEN]
-            save_file(_plain(frozen), temporary / f"{_FROZEN}.safetensors")
-        plain = {"format_version": FORMAT_VERSION, "config": to_plain(self.config)}
-        (temporary / _STUDENT).write_text(json.dumps(plain, indent=2) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        save_student(self, folder)
 
     @classmethod
     def from_pretrained(cls, folder: Path) -> "SkeletonLLM":
@@ -166,14 +141,9 @@ class SkeletonLLM(nn.Module):
         Raises:
             CheckpointError: something is missing, damaged or of another version.
         """
-        config = _read_config(folder)
-        student = cls(config, build_renderer(config.render), _read_backbone(folder, config))
-        groups = {**student.named_parts()}
-        if config.backbone.name == TINY:
-            groups[_FROZEN] = split_parameters(student.mllm, student.bridge.projector, config.adapter)[_FROZEN]
-        for part, weights in groups.items():
-            _load(folder / f"{part}.safetensors", weights)
-        return student
+        from skeletonllm.model.folder import load_student
+
+        return load_student(folder)
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -203,57 +173,6 @@ class SkeletonLLM(nn.Module):
         ids, mask = ids.to(frames.device), mask.to(frames.device)
         positions = (mask.cumsum(-1) - 1).clamp_min(0)
         return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **self.bridge.pack(frames)}
-
-
-def _plain(weights: dict[str, nn.Parameter]) -> dict[str, Tensor]:
-    return {name: weight.detach().cpu().contiguous() for name, weight in weights.items()}
-
-
-def _read_config(folder: Path) -> StudentConfig:
-    path = folder / _STUDENT
-    try:
-        plain = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}); give a folder that training wrote") from error
-    if plain.get("format_version") != FORMAT_VERSION:
-        raise CheckpointError(
-            f"{path}: format {plain.get('format_version')!r}, this version reads {FORMAT_VERSION}; train it again"
-        )
-    return from_plain(StudentConfig, plain["config"], str(path))
-
-
-def _read_backbone(folder: Path, config: StudentConfig) -> Backbone:
-    if config.backbone.name != TINY:
-        return load_backbone(config.backbone)
-    from transformers import AutoConfig, AutoTokenizer
-
-    from skeletonllm.model.tiny import new_model, tiny_bridge
-
-    try:
-        model_config = AutoConfig.from_pretrained(folder / _BACKBONE)
-        tokenizer = AutoTokenizer.from_pretrained(folder / _BACKBONE)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / _BACKBONE}: cannot be read ({error}); train it again") from error
-    return Backbone(new_model(model_config), tokenizer, tiny_bridge(model_config))
-
-
-def _load(path: Path, weights: dict[str, nn.Parameter]) -> None:
-    try:
-        stored = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{path}: missing or damaged ({error}); use an older checkpoint or train again"
-        ) from error
-    if stored.keys() != weights.keys():
-        differing = sorted(stored.keys() ^ weights.keys())[:3]
-        raise CheckpointError(f"{path}: other weights than this student has, for example {differing}; train it again")
-    with torch.no_grad():
-        for name, weight in weights.items():
-            if stored[name].shape != weight.shape:
-                raise CheckpointError(
-                    f"{path}: {name} has shape {tuple(stored[name].shape)}, must be {tuple(weight.shape)}; train it again"
-                )
-            weight.copy_(stored[name])
 
 
 def with_renderer(student: SkeletonLLM, **changes: Any) -> Renderer:
