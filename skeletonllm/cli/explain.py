@@ -60,7 +60,7 @@ def explain(
     student = SkeletonLLM.from_pretrained(checkpoint).eval()
     candidates = actions or _trained_with(checkpoint)
     if len(candidates) < 2:
-        raise ConfigError(f"--actions: {len(candidates)} candidates; give at least two")
+        raise ConfigError(f"--actions: {len(candidates)} candidates; give at least two: --actions wave kick")
     found = _clip(source, clip, index, reading)
     explanation = explain_answer(student, found, candidates, answer, against, random_orders)
     (write_picture if output.suffix == ".png" else write_page)(explanation, output)
@@ -80,7 +80,9 @@ def _trained_with(checkpoint: Path) -> Sequence[str]:
         run = read_run(CheckpointRef("the student", str(checkpoint.resolve()), ""))
         return tuple(read_manifest(run.examples.path).config["actions"])
     except (CheckpointError, ShardError, KeyError) as error:
-        raise ConfigError(f"{checkpoint}: does not say its candidates ({error}); name them with --actions") from error
+        raise ConfigError(
+            f"{checkpoint}: does not say its candidates ({error}), or name them: --actions wave kick"
+        ) from error
 
 
 def _clip(source: Path, clip_id: str | None, index: int, reading: Reading) -> "Clip":
