@@ -72,7 +72,7 @@ def read_run(checkpoint: CheckpointRef) -> RunConfig:
     try:
         return from_plain(RunConfig, json.loads(path.read_text()), str(path))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}); train the stage {checkpoint.name} again") from error
+        raise CheckpointError(f"{path}: cannot be read ({error}); train it again") from error
 
 
 def launch_s(checkpoint: CheckpointRef) -> float:
