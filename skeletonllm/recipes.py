@@ -57,7 +57,7 @@ def quickstart() -> Recipe:
         adapter=AdapterConfig(kind="full"),
         render=RenderConfig(size_px=64, num_frames=8, gaussians_per_bone=4, backend="auto"),
     )
-    rates = LearningRates(renderer=2e-3, projector=1e-3, language_adapter=1e-3)
+    rates = LearningRates(renderer=3e-2, projector=1e-3, language_adapter=1e-3)
     everything = ("renderer", "projector", "language_adapter")
     stages = (
         StageConfig("render_warmup", everything, ("mqa",), epochs=4.0, learning_rates=rates),
