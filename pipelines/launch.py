@@ -121,8 +121,9 @@ def _run_workers(run: RunConfig, folder: Path) -> None:
     environment = {
         **os.environ,
         "TOKENIZERS_PARALLELISM": "false",
-        # torchrun sets 1 where it is not given; the worker divides the cores among the ranks itself.
-        "OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // run.engine.num_workers)),
+        # Each rank's share of the cores, unless who shares the machine said less. Sums depend on it in the last bits.
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")
+        or str(max(1, (os.cpu_count() or 1) // run.engine.num_workers)),
         "TORCH_EXTENSIONS_DIR": str(folder / "torch_extensions"),
     }
     with (folder / "log.txt").open("ab") as log:

@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -16,8 +15,6 @@ ERROR = "error.txt"
 def main(arguments: list[str]) -> int:
     """Train the stage that `RUN_FOLDER/run.json` describes; exit code 2 for a mistake of the user's."""
     die_with_parent()
-    import torch
-
     from skeletonllm.log import set_up_logging
     from skeletonllm.plain import from_plain
     from skeletonllm.train.config import RunConfig
@@ -25,8 +22,6 @@ def main(arguments: list[str]) -> int:
 
     folder = Path(arguments[0])
     set_up_logging()
-    # As many threads as this process's share of the cores: fixed, since sums depend on their number in the last bits.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
     try:
         run = from_plain(RunConfig, json.loads((folder / RUN).read_text()), str(folder / RUN))
         corpus = json.loads((folder / CORPUS).read_text()) if (folder / CORPUS).exists() else []
