@@ -298,3 +298,11 @@ def write_family(name: str, folder: Path, seed: int = 0) -> Path:
     if family.video is not None:
         (folder / "video_preprocessor_config.json").write_text(json.dumps(family.video))
     return folder
+
+
+def smooth_frames(num_clips: int, num_frames: int, size_px: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Frames of soft waves, well within black and white, so that no filter overshoots these."""
+    axes = [torch.arange(n, dtype=torch.float64) for n in (num_clips, num_frames, 3, size_px, size_px)]
+    clip, frame, colour, row, column = torch.meshgrid(*axes, indexing="ij")
+    wave = torch.sin(0.9 * clip + 0.7 * frame + 1.3 * colour + 0.23 * row + 0.31 * column)
+    return (0.5 + 0.3 * wave).to(dtype)

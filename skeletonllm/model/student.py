@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skeletonllm.errors import ConfigError
-from skeletonllm.model.adapters import add_adapter, split_parameters
+from skeletonllm.model.adapters import add_adapter, learn_in_float32, split_parameters
 from skeletonllm.model.backbone import Backbone, load_backbone
 from skeletonllm.model.chat import Chat
 from skeletonllm.model.config import TINY, StudentConfig
@@ -43,6 +43,8 @@ class SkeletonLLM(nn.Module):
         self.bridge = backbone.bridge
         self.chat = Chat(backbone.tokenizer, backbone.bridge)
         add_adapter(self.mllm, config.adapter)
+        if config.backbone.dtype != "float32":
+            learn_in_float32(self.mllm, self.bridge.projector)
         if config.backbone.gradient_checkpointing:
             self.mllm.activation_checkpointing_enable({"use_reentrant": False})
 
@@ -73,22 +75,10 @@ class SkeletonLLM(nn.Module):
 
         With `render.legibility` above 0 the penalty on frames that cannot be read is added.
         """
-        rows = [self.chat.answer_ids(answer) for answer in answers]
         frames = self.renderer(batch)
-        inputs = self._inputs(frames, prompts, answers=rows)
-        keep = max(map(len, rows))
-        labels = torch.full((len(rows), keep), _IGNORED, device=inputs["input_ids"].device)
-        for place, row in enumerate(rows):
-            labels[place, keep - len(row) :] = torch.tensor(row)
-        logits = self.mllm(**inputs, use_cache=False, logits_to_keep=keep + 1).logits[:, :-1]
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        tokens = functional.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none"
-        )
-        each = tokens.view_as(labels).sum(1) / (labels != _IGNORED).sum(1)
-        mean = each.mean() if weights is None else (each * weights).sum() / weights.sum()
+        loss = self._answer_loss(frames, prompts, answers, weights)
         legibility = self.renderer.config.legibility
-        return mean + legibility * illegibility(frames) if legibility else mean
+        return loss + legibility * illegibility(frames) if legibility else loss
 
     def rank(
         self, batch: RenderBatch, prompts: Sequence[str], candidates: Sequence[str], calibrated: bool = False
@@ -182,6 +172,23 @@ class SkeletonLLM(nn.Module):
         from skeletonllm.model.folder import load_student
 
         return load_student(folder)
+
+    def _answer_loss(
+        self, frames: Tensor, prompts: Sequence[str], answers: Sequence[str], weights: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        rows = [self.chat.answer_ids(answer) for answer in answers]
+        inputs = self._inputs(frames, prompts, answers=rows)
+        keep = max(map(len, rows))
+        labels = torch.full((len(rows), keep), _IGNORED, device=frames.device)
+        for place, row in enumerate(rows):
+            labels[place, keep - len(row) :] = torch.tensor(row)
+        logits = self.mllm(**inputs, use_cache=False, logits_to_keep=keep + 1).logits[:, :-1]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        tokens = functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none"
+        )
+        each = tokens.view_as(labels).sum(1) / (labels != _IGNORED).sum(1)
+        return each.mean() if weights is None else (each * weights).sum() / weights.sum()
 
     def _end_ids(self) -> list[int]:
         """Every token that ends what the model writes."""
