@@ -10,10 +10,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from skeletonllm.model.adapters import add_adapter, split_parameters
+from skeletonllm.errors import ConfigError
+from skeletonllm.model.adapters import add_adapter, learn_in_float32, split_parameters
 from skeletonllm.model.backbone import Backbone, load_backbone
+from skeletonllm.model.chat import Chat
 from skeletonllm.model.config import TINY, StudentConfig
-from skeletonllm.model.scoring import rank_shared
+from skeletonllm.model.scoring import only, rank_shared
 from skeletonllm.render import build_renderer
 from skeletonllm.render.batch import RenderBatch
 from skeletonllm.render.legibility import illegibility
@@ -39,7 +41,10 @@ class SkeletonLLM(nn.Module):
         self.mllm = backbone.mllm
         self.tokenizer = backbone.tokenizer
         self.bridge = backbone.bridge
+        self.chat = Chat(backbone.tokenizer, backbone.bridge)
         add_adapter(self.mllm, config.adapter)
+        if config.backbone.dtype != "float32":
+            learn_in_float32(self.mllm, self.bridge.projector)
         if config.backbone.gradient_checkpointing:
             self.mllm.activation_checkpointing_enable({"use_reentrant": False})
 
@@ -70,51 +75,74 @@ class SkeletonLLM(nn.Module):
 
         With `render.legibility` above 0 the penalty on frames that cannot be read is added.
         """
-        rows = [[*self._ids(answer), self.tokenizer.eos_token_id] for answer in answers]
         frames = self.renderer(batch)
-        inputs = self._inputs(frames, prompts, rows)
-        keep = max(map(len, rows))
-        labels = torch.full((len(rows), keep), _IGNORED, device=inputs["input_ids"].device)
-        for place, row in enumerate(rows):
-            labels[place, keep - len(row) :] = torch.tensor(row)
-        logits = self.mllm(**inputs, use_cache=False, logits_to_keep=keep + 1).logits[:, :-1]
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        tokens = functional.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none"
-        )
-        each = tokens.view_as(labels).sum(1) / (labels != _IGNORED).sum(1)
-        mean = each.mean() if weights is None else (each * weights).sum() / weights.sum()
+        loss = self._answer_loss(frames, prompts, answers, weights)
         legibility = self.renderer.config.legibility
-        return mean + legibility * illegibility(frames) if legibility else mean
+        return loss + legibility * illegibility(frames) if legibility else loss
 
     def rank(
-        self, batch: RenderBatch, prompts: Sequence[str], candidates: Sequence[str]
+        self, batch: RenderBatch, prompts: Sequence[str], candidates: Sequence[str], calibrated: bool = False
     ) -> Float[Tensor, "batch candidates"]:
-        """Mean log-likelihood per token, end token included, of each candidate after each prompt."""
-        rows = [torch.tensor([*self._ids(text), self.tokenizer.eos_token_id]) for text in candidates]
-        with torch.inference_mode():
-            inputs = self._inputs(self.renderer(batch), prompts)
-            device = inputs["input_ids"].device
-            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(
-                device
-            )
-            lengths = torch.tensor([len(row) for row in rows], device=device)
-            return rank_shared(self.mllm, inputs, ids, lengths)
+        """Mean log-likelihood per token, end token included, of each candidate after each prompt.
 
-    def generate(self, batch: RenderBatch, prompts: Sequence[str], max_new_tokens: int = 64) -> list[str]:
-        """The most likely answers, word by word."""
+        Args:
+            batch: the clips.
+            prompts: one for each.
+            candidates: different answers.
+            calibrated: subtract what the candidate scores after the same prompt and frames that show nothing (all black,
+                the renderer's background), so that words that are likely anyway gain nothing from it.
+
+        Raises:
+            ConfigError: no candidates, one named twice, or more tokens than the model holds.
+        """
+        if not candidates or len(set(candidates)) != len(candidates):
+            raise ConfigError(
+                f"{len(candidates)} candidates, {len(set(candidates))} of them different; give each answer once"
+            )
+        answers = [self.chat.answer_ids(candidate) for candidate in candidates]
+        longest = max(map(len, answers))
         with torch.inference_mode():
-            inputs = self._inputs(self.renderer(batch), prompts)
-            inputs.pop("position_ids")
+            frames = self.renderer(batch)
+            scores = rank_shared(self.mllm, self._inputs(frames, prompts, longest), answers)
+            if calibrated:
+                alike = list(dict.fromkeys(prompts))
+                nothing = torch.zeros_like(frames[:1]).expand(len(alike), *frames.shape[1:])
+                expected = rank_shared(self.mllm, self._inputs(nothing, alike, longest), answers)
+                scores = scores - expected[[alike.index(prompt) for prompt in prompts]]
+            return scores
+
+    def generate(
+        self,
+        batch: RenderBatch,
+        prompts: Sequence[str],
+        max_new_tokens: int = 64,
+        candidates: Sequence[str] | None = None,
+        repetition_penalty: float = 1.0,
+    ) -> list[str]:
+        """The most likely answers, word by word, each up to its end.
+
+        Args:
+            batch: the clips.
+            prompts: one for each.
+            max_new_tokens: of an answer; those of the longest candidate where there are any.
+            candidates: the only answers that may be written. Greedy: early words decide, `rank` is fairer.
+            repetition_penalty: above 1, words that were said become less likely; the paper uses 1.05.
+        """
+        answers = [self.chat.answer_ids(candidate) for candidate in candidates or ()]
+        most = max(map(len, answers)) if answers else max_new_tokens
+        with torch.inference_mode():
+            inputs = self._inputs(self.renderer(batch), prompts, most)
+            before = inputs["input_ids"].shape[1]
             written = self.mllm.generate(
                 **inputs,
-                max_new_tokens=max_new_tokens,
+                max_new_tokens=most,
                 do_sample=False,
-                eos_token_id=self.tokenizer.eos_token_id,
-                pad_token_id=self.tokenizer.pad_token_id,
+                repetition_penalty=repetition_penalty,
+                eos_token_id=self._end_ids(),
+                pad_token_id=self.chat.pad_id,
+                prefix_allowed_tokens_fn=only(answers, before) if answers else None,
             )
-        new = written[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+        return self.chat.written(written[:, before:])
 
     def named_parts(self) -> dict[str, dict[str, nn.Parameter]]:
         """The weights of each part in `PARTS`, by name."""
@@ -145,34 +173,50 @@ class SkeletonLLM(nn.Module):
 
         return load_student(folder)
 
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def _answer_loss(
+        self, frames: Tensor, prompts: Sequence[str], answers: Sequence[str], weights: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        rows = [self.chat.answer_ids(answer) for answer in answers]
+        inputs = self._inputs(frames, prompts, answers=rows)
+        keep = max(map(len, rows))
+        labels = torch.full((len(rows), keep), _IGNORED, device=frames.device)
+        for place, row in enumerate(rows):
+            labels[place, keep - len(row) :] = torch.tensor(row)
+        logits = self.mllm(**inputs, use_cache=False, logits_to_keep=keep + 1).logits[:, :-1]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        tokens = functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none"
+        )
+        each = tokens.view_as(labels).sum(1) / (labels != _IGNORED).sum(1)
+        return each.mean() if weights is None else (each * weights).sum() / weights.sum()
 
-    def _prompt_ids(self, prompt: str, num_frames: int) -> list[int]:
-        """One clip, then the question, as the model's chat template has it, or plainly where it has none."""
-        if self.tokenizer.chat_template:
-            content = [{"type": "video"}, {"type": "text", "text": prompt}]
-            messages = [{"role": "user", "content": content}]
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            return self._ids(text.replace(self.bridge.marker, self.bridge.expand(num_frames), 1))
-        return self._ids(f"{self.bridge.expand(num_frames)}{prompt}\n")
+    def _end_ids(self) -> list[int]:
+        """Every token that ends what the model writes."""
+        config = self.mllm.generation_config
+        more = config.eos_token_id if config is not None else None
+        known = [self.chat.end_id, self.tokenizer.eos_token_id, *(more if isinstance(more, list) else [more])]
+        return sorted({token for token in known if token is not None})
 
     def _inputs(
-        self, frames: Tensor, prompts: Sequence[str], answers: Sequence[Sequence[int]] | None = None
+        self, frames: Tensor, prompts: Sequence[str], num_more: int = 0, answers: Sequence[Sequence[int]] | None = None
     ) -> dict[str, Tensor]:
         """Left-padded ids, mask, positions and pixels: prompts, each followed by its answer where one is given."""
-        rows = [self._prompt_ids(prompt, frames.shape[1]) for prompt in prompts]
+        _, num_frames, _, height, width = frames.shape
+        rows = [self.chat.prompt_ids(prompt, num_frames, height, width) for prompt in prompts]
         if answers is not None:
             rows = [[*row, *answer] for row, answer in zip(rows, answers, strict=True)]
-        width = max(map(len, rows))
-        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id)
-        mask = torch.zeros(len(rows), width, dtype=torch.long)
-        for place, row in enumerate(rows):
-            ids[place, width - len(row) :] = torch.tensor(row)
-            mask[place, width - len(row) :] = 1
-        ids, mask = ids.to(frames.device), mask.to(frames.device)
-        positions = (mask.cumsum(-1) - 1).clamp_min(0)
-        return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **self.bridge.pack(frames)}
+        ids, mask = (part.to(frames.device) for part in self.chat.left_padded(rows))
+        self._check_room(ids.shape[1] + num_more, num_frames)
+        inputs = {"input_ids": ids, "attention_mask": mask, **self.bridge.token_types(ids), **self.bridge.pack(frames)}
+        return {**inputs, "position_ids": self.bridge.positions(self.mllm, inputs)}
+
+    def _check_room(self, num_tokens: int, num_frames: int) -> None:
+        room = self.mllm.config.get_text_config().max_position_embeddings
+        if num_tokens > room:
+            raise ConfigError(
+                f"{num_frames} frames, question and answer are {num_tokens} tokens, the model holds {room}; "
+                "set a smaller render.num_frames or render.size_px, or ask a shorter question"
+            )
 
 
 def with_renderer(student: SkeletonLLM, **changes: Any) -> Renderer:
