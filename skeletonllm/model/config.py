@@ -32,7 +32,14 @@ class BackboneConfig:
     """`tiny`, a name on the Hugging Face Hub, or a folder."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     gradient_checkpointing: bool = False
+    foreground: float | None = None
+    """Leaves out visual tokens of whose patch at most this share shows something: 0 those that are black all over, 0.2
+    also those at the edge of a limb. The vision tower sees all of them; the language model becomes faster."""
     tiny: TinyConfig = field(default_factory=TinyConfig)
+
+    def __post_init__(self) -> None:
+        if self.foreground is not None and not 0 <= self.foreground < 1:
+            raise ConfigError(f"backbone.foreground is {self.foreground}, must be at least 0 and below 1, or left out")
 
 
 @dataclass(frozen=True)

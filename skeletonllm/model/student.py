@@ -15,6 +15,7 @@ from skeletonllm.model.adapters import add_adapter, learn_in_float32, split_para
 from skeletonllm.model.backbone import Backbone, load_backbone
 from skeletonllm.model.chat import Chat
 from skeletonllm.model.config import TINY, StudentConfig
+from skeletonllm.model.foreground import foreground_only, shown_tokens
 from skeletonllm.model.scoring import only, rank_shared
 from skeletonllm.render import build_renderer
 from skeletonllm.render.batch import RenderBatch
@@ -208,7 +209,11 @@ class SkeletonLLM(nn.Module):
         ids, mask = (part.to(frames.device) for part in self.chat.left_padded(rows))
         self._check_room(ids.shape[1] + num_more, num_frames)
         inputs = {"input_ids": ids, "attention_mask": mask, **self.bridge.token_types(ids), **self.bridge.pack(frames)}
-        return {**inputs, "position_ids": self.bridge.positions(self.mllm, inputs)}
+        inputs["position_ids"] = self.bridge.positions(self.mllm, inputs)
+        least = self.config.backbone.foreground
+        if least is None:
+            return inputs
+        return foreground_only(self.mllm, inputs, shown_tokens(frames, self.bridge, least), self.chat.pad_id)
 
     def _check_room(self, num_tokens: int, num_frames: int) -> None:
         room = self.mllm.config.get_text_config().max_position_embeddings

@@ -109,6 +109,10 @@ class Bridge(ABC):
     def expand(self, num_frames: int, height_px: int, width_px: int) -> str:
         """The text that replaces the marker of a clip of so many frames of a size."""
 
+    @abstractmethod
+    def token_grid(self, num_frames: int, height_px: int, width_px: int) -> tuple[int, int, int]:
+        """Steps in time, rows and columns of the visual tokens of a clip, which stand in the text in this order."""
+
     def token_types(self, input_ids: Int64[Tensor, "batch tokens"]) -> dict[str, Tensor]:
         """What the forward must be told about each token, by argument; nothing in most families."""
         del input_ids

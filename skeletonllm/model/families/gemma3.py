@@ -1,5 +1,6 @@
 """Gemma 3: each frame is one picture whose tokens see each other in both directions."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,11 @@ class Gemma3Bridge(Bridge):
         """As many tokens for every frame, whatever its size was."""
         frame = "<image_soft_token>" * self.tokens_per_frame
         return f"\n\n<start_of_image>{frame}<end_of_image>\n\n" * num_frames
+
+    def token_grid(self, num_frames: int, height_px: int, width_px: int) -> tuple[int, int, int]:
+        """As many rows as columns in each frame."""
+        each = math.isqrt(self.tokens_per_frame)
+        return num_frames, each, each
 
     def token_types(self, input_ids: Int64[Tensor, "batch tokens"]) -> dict[str, Tensor]:
         """1 for the tokens of a picture: without it they would see only those before them."""

@@ -1,5 +1,6 @@
 """InternVL3 and 3.5 (the native transformers classes), and the tiny model, which is one of them."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,3 +37,8 @@ class InternVLBridge(Bridge):
         if not self.numbered:
             return frame * num_frames
         return "\n".join(f"Frame{number}: <img>{frame}</img>" for number in range(1, num_frames + 1))
+
+    def token_grid(self, num_frames: int, height_px: int, width_px: int) -> tuple[int, int, int]:
+        """As many rows as columns in each frame."""
+        each = math.isqrt(self.tokens_per_frame)
+        return num_frames, each, each

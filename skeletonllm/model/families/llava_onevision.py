@@ -32,5 +32,9 @@ class LlavaOnevisionBridge(Bridge):
 
     def expand(self, num_frames: int, height_px: int, width_px: int) -> str:
         """As many tokens for every frame, whatever its size was."""
+        return "<video>" * (math.prod(self.token_grid(num_frames, height_px, width_px)) + 1)
+
+    def token_grid(self, num_frames: int, height_px: int, width_px: int) -> tuple[int, int, int]:
+        """As many rows as columns in each frame."""
         pooled = math.ceil(self.size_px // self.patch_px / 2)
-        return "<video>" * (num_frames * pooled**2 + 1)
+        return num_frames, pooled, pooled

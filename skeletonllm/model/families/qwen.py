@@ -72,6 +72,11 @@ class QwenBridge(Bridge):
         height, width = self.fit(num_frames, height_px, width_px)
         return math.ceil(num_frames / self.pair), height // self.patch_px, width // self.patch_px
 
+    def token_grid(self, num_frames: int, height_px: int, width_px: int) -> tuple[int, int, int]:
+        """A step is a pair of frames."""
+        steps, rows, columns = self.grid(num_frames, height_px, width_px)
+        return steps, rows // self.merge, columns // self.merge
+
     def tokens_per_step(self, num_frames: int, height_px: int, width_px: int) -> int:
         """Visual tokens of one pair of frames."""
         _, rows, columns = self.grid(num_frames, height_px, width_px)

@@ -1,5 +1,6 @@
 """SmolVLM2 and Idefics3: each frame is one picture that is not split."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,3 +42,8 @@ class SmolVLMBridge(Bridge):
         """As many tokens for every frame, whatever its size was."""
         around = "<fake_token_around_image>"
         return f"{around}<global-img>{'<image>' * self.tokens_per_frame}{around}" * num_frames
+
+    def token_grid(self, num_frames: int, height_px: int, width_px: int) -> tuple[int, int, int]:
+        """As many rows as columns in each frame."""
+        each = math.isqrt(self.tokens_per_frame)
+        return num_frames, each, each
