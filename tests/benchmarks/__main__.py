@@ -29,6 +29,7 @@ from skeletonllm.skeleton.formats import find_recordings, read
 from skeletonllm.skeleton.simulate import ACTIONS, write_sample_data
 from skeletonllm.train.config import EngineConfig
 from skeletonllm.train.engine import make_engine, parameter_groups
+from tests.benchmarks.foreground import foreground
 from tests.benchmarks.ingest import formats_ingested, ingests
 from tests.benchmarks.measure import Row, duration, rate, timed
 from tests.benchmarks.rasterize import rasterisers
@@ -144,6 +145,7 @@ _PARTS: dict[str, Callable[[list[Clip], Path, int], Iterator[Row]]] = {
     "rendering": lambda clips, root, runs: rendering(clips, runs),
     "training": lambda clips, root, runs: training(clips, runs),
     "ranking": lambda clips, root, runs: ranking(clips, runs),
+    "foreground": lambda clips, root, runs: foreground(clips, runs),
 }
 
 
