@@ -41,9 +41,11 @@ class Chat:
         pad = self._tokenizer.pad_token_id
         return self.end_id if pad is None else pad
 
-    def answer_ids(self, text: str) -> list[int]:
-        """The tokens of an answer with its end."""
-        return [*self._ids(text), self.end_id]
+    def answer_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of answers, each with its end."""
+        if not texts:
+            return []
+        return [[*ids, self.end_id] for ids in self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
 
     def prompt_ids(self, prompt: str, num_frames: int, height_px: int, width_px: int) -> list[int]:
         """One clip of so many frames of a size, then the question, as the chat template has it, or plainly without one.

@@ -99,7 +99,7 @@ class SkeletonLLM(nn.Module):
             raise ConfigError(
                 f"{len(candidates)} candidates, {len(set(candidates))} of them different; give each answer once"
             )
-        answers = [self.chat.answer_ids(candidate) for candidate in candidates]
+        answers = self.chat.answer_ids(candidates)
         longest = max(map(len, answers))
         with torch.inference_mode():
             frames = self.renderer(batch)
@@ -128,7 +128,7 @@ class SkeletonLLM(nn.Module):
             candidates: the only answers that may be written. Greedy: early words decide, `rank` is fairer.
             repetition_penalty: above 1, words that were said become less likely; the paper uses 1.05.
         """
-        answers = [self.chat.answer_ids(candidate) for candidate in candidates or ()]
+        answers = self.chat.answer_ids(candidates or ())
         most = max(map(len, answers)) if answers else max_new_tokens
         with torch.inference_mode():
             inputs = self._inputs(self.renderer(batch), prompts, most)
@@ -176,7 +176,7 @@ class SkeletonLLM(nn.Module):
     def _answer_loss(
         self, frames: Tensor, prompts: Sequence[str], answers: Sequence[str], weights: Tensor | None = None
     ) -> Float[Tensor, ""]:
-        rows = [self.chat.answer_ids(answer) for answer in answers]
+        rows = self.chat.answer_ids(answers)
         inputs = self._inputs(frames, prompts, answers=rows)
         keep = max(map(len, rows))
         labels = torch.full((len(rows), keep), _IGNORED, device=frames.device)
