@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,16 @@ def _llava(token: Callable[[str], int], words: dict[str, Any]) -> Any:
 
 def _smolvlm(token: Callable[[str], int], words: dict[str, Any]) -> Any:
     return hf.SmolVLMConfig(
+        vision_config=_tower(),
+        text_config=_text(**words, model_type="llama"),
+        image_token_id=token("<image>"),
+        scale_factor=2,
+        pad_token_id=0,
+    )
+
+
+def _idefics3(token: Callable[[str], int], words: dict[str, Any]) -> Any:
+    return hf.Idefics3Config(
         vision_config=_tower(),
         text_config=_text(**words, model_type="llama"),
         image_token_id=token("<image>"),
@@ -264,6 +274,8 @@ FAMILIES = {
         "pixel_values",
     ),
 }
+
+FAMILIES["idefics3"] = replace(FAMILIES["smolvlm"], config=_idefics3)
 
 
 def family_tokenizer(name: str) -> Any:

@@ -1,5 +1,6 @@
 """The student: a renderer in front of a stock multimodal LLM, trained, asked, saved and loaded as one."""
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from skeletonllm.render.batch import RenderBatch
 from skeletonllm.render.legibility import illegibility
 from skeletonllm.render.renderer import Renderer
 
+logger = logging.getLogger(__name__)
 PARTS = ("renderer", "projector", "language_adapter")
 _IGNORED = -100
 
@@ -60,6 +62,7 @@ class SkeletonLLM(nn.Module):
                 backbone = build_tiny(config.backbone.tiny, config.render.size_px, corpus, seed)
             else:
                 backbone = load_backbone(config.backbone)
+            _tell_size(config, backbone)
             return cls(config, renderer, backbone)
 
     def forward(
@@ -217,6 +220,19 @@ class SkeletonLLM(nn.Module):
                 f"{num_frames} frames, question and answer are {num_tokens} tokens, the model holds {room}; "
                 "set a smaller render.num_frames or render.size_px, or ask a shorter question"
             )
+
+
+def _tell_size(config: StudentConfig, backbone: Backbone) -> None:
+    drawn = config.render.size_px
+    seen = getattr(backbone.bridge, "size_px", drawn)
+    if seen != drawn:
+        logger.info(
+            "frames are drawn with %d px and resized to the %d px that %s sees; render.size_px=%d would draw them sharp",
+            drawn,
+            seen,
+            config.backbone.name,
+            seen,
+        )
 
 
 def with_renderer(student: SkeletonLLM, **changes: Any) -> Renderer:
