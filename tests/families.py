@@ -289,7 +289,7 @@ def family_tokenizer(name: str) -> Any:
         extra_special_tokens=family.tokens,
     )
     marks = {mark for mark in ("<|im_start|>", "<start_of_turn>", family.end) if mark in str(family.template)}
-    tokenizer.add_special_tokens({"additional_special_tokens": sorted(marks)}, replace_extra_special_tokens=False)
+    tokenizer.add_tokens([hf.AddedToken(mark, special=True) for mark in sorted(marks)])
     tokenizer.chat_template = _TEMPLATE % family.template
     return tokenizer
 

@@ -31,7 +31,8 @@ class Chat:
         if self._tokenizer.chat_template:
             text = self._templated([("user", _SAID), ("assistant", _SAID)], add_generation_prompt=False)
             after = self._ids(text.rpartition(_SAID)[2])
-            if after and after[0] in self._tokenizer.all_special_ids:
+            token = self._tokenizer.added_tokens_decoder.get(after[0]) if after else None
+            if token is not None and token.special:
                 return after[0]
         return self._tokenizer.eos_token_id
 
