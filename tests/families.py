@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,16 @@ def _llava(token: Callable[[str], int], words: dict[str, Any]) -> Any:
 
 def _smolvlm(token: Callable[[str], int], words: dict[str, Any]) -> Any:
     return hf.SmolVLMConfig(
+        vision_config=_tower(),
+        text_config=_text(**words, model_type="llama"),
+        image_token_id=token("<image>"),
+        scale_factor=2,
+        pad_token_id=0,
+    )
+
+
+def _idefics3(token: Callable[[str], int], words: dict[str, Any]) -> Any:
+    return hf.Idefics3Config(
         vision_config=_tower(),
         text_config=_text(**words, model_type="llama"),
         image_token_id=token("<image>"),
@@ -265,6 +275,8 @@ FAMILIES = {
     ),
 }
 
+FAMILIES["idefics3"] = replace(FAMILIES["smolvlm"], config=_idefics3)
+
 
 def family_tokenizer(name: str) -> Any:
     """A tokenizer that knows the family's special tokens, with a chat template laid out as the family's own."""
@@ -277,7 +289,7 @@ def family_tokenizer(name: str) -> Any:
         extra_special_tokens=family.tokens,
     )
     marks = {mark for mark in ("<|im_start|>", "<start_of_turn>", family.end) if mark in str(family.template)}
-    tokenizer.add_special_tokens({"additional_special_tokens": sorted(marks)}, replace_extra_special_tokens=False)
+    tokenizer.add_tokens([hf.AddedToken(mark, special=True) for mark in sorted(marks)])
     tokenizer.chat_template = _TEMPLATE % family.template
     return tokenizer
 

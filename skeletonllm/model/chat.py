@@ -31,7 +31,8 @@ class Chat:
         if self._tokenizer.chat_template:
             text = self._templated([("user", _SAID), ("assistant", _SAID)], add_generation_prompt=False)
             after = self._ids(text.rpartition(_SAID)[2])
-            if after and after[0] in self._tokenizer.all_special_ids:
+            token = self._tokenizer.added_tokens_decoder.get(after[0]) if after else None
+            if token is not None and token.special:
                 return after[0]
         return self._tokenizer.eos_token_id
 
@@ -41,9 +42,11 @@ class Chat:
         pad = self._tokenizer.pad_token_id
         return self.end_id if pad is None else pad
 
-    def answer_ids(self, text: str) -> list[int]:
-        """The tokens of an answer with its end."""
-        return [*self._ids(text), self.end_id]
+    def answer_ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of answers, each with its end."""
+        if not texts:
+            return []
+        return [[*ids, self.end_id] for ids in self._tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
 
     def prompt_ids(self, prompt: str, num_frames: int, height_px: int, width_px: int) -> list[int]:
         """One clip of so many frames of a size, then the question, as the chat template has it, or plainly without one.

@@ -7,6 +7,7 @@ the scores are those of one forward for each candidate.
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 _MAX_LOGITS = 2**27
 _SLIDING, _FULL = "sliding_attention", "full_attention"
 _ROOT = 0
+_PAPER_TOKENS, _PAPER_REPETITION_PENALTY = 16, 1.05
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class AnswerTree:
     steps: Bool[Tensor, "answers steps"]
 
 
-def plant(answers: Sequence[Sequence[int]], device: torch.device) -> AnswerTree:
+@lru_cache(maxsize=16)
+def plant(answers: tuple[tuple[int, ...], ...], device: torch.device) -> AnswerTree:
     """The tree of some answers, each at least one token long and none the beginning of another.
 
     Args:
@@ -51,18 +54,13 @@ def plant(answers: Sequence[Sequence[int]], device: torch.device) -> AnswerTree:
     steps: dict[tuple[int, ...], int] = {}
     for answer in answers:
         for end in range(1, len(answer) + 1):
-            begun = tuple(answer[:end])
+            begun = answer[:end]
             steps.setdefault(begun, len(steps))
             if end < len(answer):
                 places.setdefault(begun, len(places))
     nodes = list(places)[1:]
-    sees = torch.zeros(len(nodes), len(nodes), dtype=torch.bool)
-    for node in nodes:
-        for end in range(1, len(node) + 1):
-            sees[places[node] - 1, places[node[:end]] - 1] = True
-    taken = torch.zeros(len(answers), len(steps), dtype=torch.bool)
-    for number, answer in enumerate(answers):
-        taken[number, [steps[tuple(answer[:end])] for end in range(1, len(answer) + 1)]] = True
+    lines = [[places[node[:end]] - 1 for end in range(1, len(node) + 1)] for node in nodes]
+    taken = [[steps[answer[:end]] for end in range(1, len(answer) + 1)] for answer in answers]
 
     def whole(numbers: list[int]) -> Tensor:
         return torch.tensor(numbers, dtype=torch.long, device=device)
@@ -70,11 +68,19 @@ def plant(answers: Sequence[Sequence[int]], device: torch.device) -> AnswerTree:
     return AnswerTree(
         ids=whole([node[-1] for node in nodes]),
         depth=whole([len(node) - 1 for node in nodes]),
-        sees=sees.to(device),
+        sees=_marked(lines, len(nodes)).to(device),
         after=whole([places[step[:-1]] for step in steps]),
         token=whole([step[-1] for step in steps]),
-        steps=taken.to(device),
+        steps=_marked(taken, len(steps)).to(device),
     )
+
+
+def _marked(places: list[list[int]], width: int) -> Tensor:
+    """Rows that are True at some places."""
+    marked = torch.zeros(len(places), width, dtype=torch.bool)
+    rows = [number for number, row in enumerate(places) for _ in row]
+    marked[rows, [place for row in places for place in row]] = True
+    return marked
 
 
 @torch.inference_mode()
@@ -92,7 +98,7 @@ def rank_shared(
     scores = torch.empty(len(inputs["input_ids"]), len(answers), device=inputs["input_ids"].device)
     most = max(1, _MAX_LOGITS // (len(scores) * prefix.logits.shape[-1]))
     for some in _portions(answers, most):
-        tree = plant([answers[number] for number in some], scores.device)
+        tree = plant(tuple(tuple(answers[number]) for number in some), scores.device)
         scores[:, some] = _tree_scores(mllm, prefix, inputs, tree)
     return scores
 
@@ -187,9 +193,26 @@ def only(answers: Sequence[Sequence[int]], num_before: int) -> Callable[[int, Te
 
 
 def named(answers: Sequence[str], candidates: Sequence[str]) -> Bool[Tensor, "answers candidates"]:
-    """Which candidates stand in which free answers, letter case aside: the paper counts an answer that names the right one.
-
-    An answer may name several, and "throw" stands in "overthrow": ranking has neither weakness.
-    """
+    """Which candidates stand in which free answers, letter case aside."""
     rows = [[candidate.lower() in answer.lower() for candidate in candidates] for answer in answers]
     return torch.tensor(rows, dtype=torch.bool).view(len(answers), len(candidates))
+
+
+def paper_protocol(
+    student: Any, batch: Any, prompts: Sequence[str], candidates: Sequence[str]
+) -> Bool[Tensor, "batch candidates"]:
+    """Which candidates the student's own words name; the paper (arXiv 2603.18003) counts a clip whose action is among them.
+
+    It writes greedily, at most 16 tokens. An answer may name several candidates or none, and one name may stand in another:
+    ranking has none of these weaknesses.
+
+    Args:
+        student: who is asked; `SkeletonLLM`.
+        batch: the clips.
+        prompts: one for each.
+        candidates: the names that are looked for.
+    """
+    written = student.generate(
+        batch, prompts, max_new_tokens=_PAPER_TOKENS, repetition_penalty=_PAPER_REPETITION_PENALTY
+    )
+    return named(written, candidates)

@@ -1,5 +1,6 @@
 """The student: a renderer in front of a stock multimodal LLM, trained, asked, saved and loaded as one."""
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from skeletonllm.render.batch import RenderBatch
 from skeletonllm.render.legibility import illegibility
 from skeletonllm.render.renderer import Renderer
 
+logger = logging.getLogger(__name__)
 PARTS = ("renderer", "projector", "language_adapter")
 _IGNORED = -100
 
@@ -61,6 +63,7 @@ class SkeletonLLM(nn.Module):
                 backbone = build_tiny(config.backbone.tiny, config.render.size_px, corpus, seed)
             else:
                 backbone = load_backbone(config.backbone)
+            _tell_size(config, backbone)
             return cls(config, renderer, backbone)
 
     def forward(
@@ -100,7 +103,7 @@ class SkeletonLLM(nn.Module):
             raise ConfigError(
                 f"{len(candidates)} candidates, {len(set(candidates))} of them different; give each answer once"
             )
-        answers = [self.chat.answer_ids(candidate) for candidate in candidates]
+        answers = self.chat.answer_ids(candidates)
         longest = max(map(len, answers))
         with torch.inference_mode():
             frames = self.renderer(batch)
@@ -129,7 +132,7 @@ class SkeletonLLM(nn.Module):
             candidates: the only answers that may be written. Greedy: early words decide, `rank` is fairer.
             repetition_penalty: above 1, words that were said become less likely; the paper uses 1.05.
         """
-        answers = [self.chat.answer_ids(candidate) for candidate in candidates or ()]
+        answers = self.chat.answer_ids(candidates or ())
         most = max(map(len, answers)) if answers else max_new_tokens
         with torch.inference_mode():
             inputs = self._inputs(self.renderer(batch), prompts, most)
@@ -177,7 +180,7 @@ class SkeletonLLM(nn.Module):
     def _answer_loss(
         self, frames: Tensor, prompts: Sequence[str], answers: Sequence[str], weights: Tensor | None = None
     ) -> Float[Tensor, ""]:
-        rows = [self.chat.answer_ids(answer) for answer in answers]
+        rows = self.chat.answer_ids(answers)
         inputs = self._inputs(frames, prompts, answers=rows)
         keep = max(map(len, rows))
         labels = torch.full((len(rows), keep), _IGNORED, device=frames.device)
@@ -222,6 +225,19 @@ class SkeletonLLM(nn.Module):
                 f"{num_frames} frames, question and answer are {num_tokens} tokens, the model holds {room}; "
                 "set a smaller render.num_frames or render.size_px, or ask a shorter question"
             )
+
+
+def _tell_size(config: StudentConfig, backbone: Backbone) -> None:
+    drawn = config.render.size_px
+    seen = getattr(backbone.bridge, "size_px", drawn)
+    if seen != drawn:
+        logger.info(
+            "frames are drawn with %d px and resized to the %d px that %s sees; render.size_px=%d would draw them sharp",
+            drawn,
+            seen,
+            config.backbone.name,
+            seen,
+        )
 
 
 def with_renderer(student: SkeletonLLM, **changes: Any) -> Renderer:

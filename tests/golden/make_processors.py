@@ -32,6 +32,7 @@ _CLASSES = {
         {"num_image_tokens": 16, "vision_feature_select_strategy": "full"},
     ),
     "smolvlm": ("SmolVLMProcessor", "SmolVLMImageProcessor", "SmolVLMVideoProcessor", {"image_seq_len": 4}),
+    "idefics3": ("Idefics3Processor", "Idefics3ImageProcessor", None, {"image_seq_len": 4}),
     "gemma3": ("Gemma3Processor", "Gemma3ImageProcessor", None, _MODEL),
 }
 

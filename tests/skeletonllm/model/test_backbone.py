@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from skeletonllm.model.families.internvl import InternVLBridge
 from skeletonllm.model.student import SkeletonLLM
 from skeletonllm.model.tiny import train_tokenizer
 from tests.makers import make_clip
-from tests.students import ACTIONS, folder_student, write_internvl
+from tests.students import ACTIONS, SMALL, folder_student, write_internvl
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,15 @@ def test_a_student_learns_through_a_chat_template_and_is_saved_without_the_backb
     assert not (tmp_path / "student" / "backbone").exists()
     loaded = SkeletonLLM.from_pretrained(tmp_path / "student")
     assert torch.equal(student.rank(batch, ["which?"], ACTIONS), loaded.rank(batch, ["which?"], ACTIONS))
+
+
+def test_frames_that_the_model_must_resize_are_told(folder, caplog):
+    caplog.set_level("INFO")
+    folder_student(folder)
+    assert not [record for record in caplog.records if "px" in record.message]
+    folder_student(folder, render=replace(SMALL, size_px=48))
+    assert "drawn with 48 px and resized to the 32 px" in caplog.text
+    assert "render.size_px=32" in caplog.text
 
 
 def test_the_numbers_of_the_processors_are_found_in_each_file_that_may_hold_them(tmp_path):
