@@ -3,13 +3,18 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skeletonllm.answer import student as answer
+from skeletonllm.answer.labels import trained_labels
+from skeletonllm.answer.results import Answer, Recognition
+from skeletonllm.answer.sources import Asked, Reading, clips_of
+from skeletonllm.answer.student import BATCH_SIZE, MAX_NEW_TOKENS
 from skeletonllm.model.adapters import add_adapter, split_parameters
 from skeletonllm.model.backbone import Backbone, load_backbone
 from skeletonllm.model.config import TINY, StudentConfig
@@ -39,6 +44,7 @@ class SkeletonLLM(nn.Module):
         self.mllm = backbone.mllm
         self.tokenizer = backbone.tokenizer
         self.bridge = backbone.bridge
+        self.actions: tuple[str, ...] = ()  # that it was trained on, where its folder says so
         add_adapter(self.mllm, config.adapter)
         if config.backbone.gradient_checkpointing:
             self.mllm.activation_checkpointing_enable({"use_reentrant": False})
@@ -87,13 +93,21 @@ class SkeletonLLM(nn.Module):
         legibility = self.renderer.config.legibility
         return mean + legibility * illegibility(frames) if legibility else mean
 
+    def frames(self, batch: RenderBatch | Tensor) -> Float[Tensor, "batch frames 3 height width"]:
+        """What the backbone sees of clips; pictures in [0, 1], or none at all, pass as they are."""
+        return batch if isinstance(batch, Tensor) else self.renderer(batch)
+
+    def num_prompt_tokens(self, prompt: str, num_frames: int) -> int:
+        """How many tokens a clip of so many frames and a prompt take together."""
+        return len(self._prompt_ids(prompt, num_frames))
+
     def rank(
-        self, batch: RenderBatch, prompts: Sequence[str], candidates: Sequence[str]
+        self, batch: RenderBatch | Tensor, prompts: Sequence[str], candidates: Sequence[str]
     ) -> Float[Tensor, "batch candidates"]:
         """Mean log-likelihood per token, end token included, of each candidate after each prompt."""
         rows = [torch.tensor([*self._ids(text), self.tokenizer.eos_token_id]) for text in candidates]
         with torch.inference_mode():
-            inputs = self._inputs(self.renderer(batch), prompts)
+            inputs = self._inputs(self.frames(batch), prompts)
             device = inputs["input_ids"].device
             ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(
                 device
@@ -101,10 +115,12 @@ class SkeletonLLM(nn.Module):
             lengths = torch.tensor([len(row) for row in rows], device=device)
             return rank_shared(self.mllm, inputs, ids, lengths)
 
-    def generate(self, batch: RenderBatch, prompts: Sequence[str], max_new_tokens: int = 64) -> list[str]:
-        """The most likely answers, word by word."""
+    def generate(
+        self, batch: RenderBatch | Tensor, prompts: Sequence[str], max_new_tokens: int = 64, streamer: Any = None
+    ) -> list[str]:
+        """The most likely answers, word by word; a `streamer` (as of transformers) is given each batch of tokens."""
         with torch.inference_mode():
-            inputs = self._inputs(self.renderer(batch), prompts)
+            inputs = self._inputs(self.frames(batch), prompts)
             inputs.pop("position_ids")
             written = self.mllm.generate(
                 **inputs,
@@ -112,6 +128,7 @@ class SkeletonLLM(nn.Module):
                 do_sample=False,
                 eos_token_id=self.tokenizer.eos_token_id,
                 pad_token_id=self.tokenizer.pad_token_id,
+                streamer=streamer,
             )
         new = written[:, inputs["input_ids"].shape[1] :]
         return [text.strip() for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
@@ -143,7 +160,67 @@ class SkeletonLLM(nn.Module):
         """
         from skeletonllm.model.folder import load_student
 
-        return load_student(folder)
+        student = load_student(Path(folder))
+        student.actions = student.actions or trained_labels(Path(folder))
+        return student
+
+    def recognize(
+        self,
+        clips: Asked,
+        labels: Sequence[str] | None = None,
+        batch_size: int = BATCH_SIZE,
+        **reading: Unpack[Reading],
+    ) -> list[Recognition]:
+        """Which label each clip has: the likeliest, with the scores of all.
+
+        Args:
+            clips: a clip, a path, an array of joints, or any number of these; they are read and prepared while the model
+                works, and never all at once.
+            labels: the candidates; by default the actions that the student was trained on.
+            batch_size: clips asked about at once.
+            **reading: of paths and arrays, as for `skeletonllm.read`: format, topology, fps, unit, up.
+
+        Raises:
+            ConfigError: no labels, an empty one, one twice; an array without fps.
+            DataError: a recording is damaged, a clip has one frame, or nobody is seen in it.
+        """
+        return list(answer.recognize(self, clips_of(clips, reading), labels, batch_size))
+
+    def describe(
+        self,
+        clips: Asked,
+        question: str = "",
+        task: str = "",
+        batch_size: int = BATCH_SIZE,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        **reading: Unpack[Reading],
+    ) -> list[Answer]:
+        """What the student answers about each clip, in words.
+
+        Args:
+            clips: as for `recognize`.
+            question: in words; without one a caption is written.
+            task: `question`, `caption` or `chain` (reasoning, then a label); by default what the question says.
+            batch_size: clips asked about at once.
+            max_new_tokens: the longest answer.
+            **reading: as for `recognize`.
+
+        Raises:
+            ConfigError: an unknown task, or a question that does not go with it; an array without fps.
+            DataError: a recording is damaged, a clip has one frame, or nobody is seen in it.
+        """
+        asked = clips_of(clips, reading)
+        return list(answer.describe(self, asked, question, task, batch_size, max_new_tokens))
+
+    def caption(
+        self,
+        clips: Asked,
+        batch_size: int = BATCH_SIZE,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        **reading: Unpack[Reading],
+    ) -> list[Answer]:
+        """A description of each clip; arguments and errors as of `describe`."""
+        return self.describe(clips, "", "caption", batch_size, max_new_tokens, **reading)
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -151,7 +228,7 @@ class SkeletonLLM(nn.Module):
     def _prompt_ids(self, prompt: str, num_frames: int) -> list[int]:
         """One clip, then the question, as the model's chat template has it, or plainly where it has none."""
         if self.tokenizer.chat_template:
-            content = [{"type": "video"}, {"type": "text", "text": prompt}]
+            content = [*([{"type": "video"}] if num_frames else []), {"type": "text", "text": prompt}]
             messages = [{"role": "user", "content": content}]
             text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
             return self._ids(text.replace(self.bridge.marker, self.bridge.expand(num_frames), 1))
@@ -172,7 +249,8 @@ class SkeletonLLM(nn.Module):
             mask[place, width - len(row) :] = 1
         ids, mask = ids.to(frames.device), mask.to(frames.device)
         positions = (mask.cumsum(-1) - 1).clamp_min(0)
-        return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **self.bridge.pack(frames)}
+        pixels = self.bridge.pack(frames) if frames.shape[1] else {}
+        return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **pixels}
 
 
 def with_renderer(student: SkeletonLLM, **changes: Any) -> Renderer:

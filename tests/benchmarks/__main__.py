@@ -33,6 +33,7 @@ from tests.benchmarks.ingest import formats_ingested, ingests
 from tests.benchmarks.measure import Row, duration, rate, timed
 from tests.benchmarks.rasterize import rasterisers
 from tests.benchmarks.reading import readers
+from tests.benchmarks.recognize import recognitions
 from tests.benchmarks.renderer import whole_renderer
 from tests.benchmarks.shards import shards
 
@@ -144,6 +145,7 @@ _PARTS: dict[str, Callable[[list[Clip], Path, int], Iterator[Row]]] = {
     "rendering": lambda clips, root, runs: rendering(clips, runs),
     "training": lambda clips, root, runs: training(clips, runs),
     "ranking": lambda clips, root, runs: ranking(clips, runs),
+    "recognize": lambda clips, root, runs: recognitions(clips),
 }
 
 
