@@ -15,7 +15,7 @@ _RUN = "run.json"
 _MAX_FILE_BYTES = 1 << 20
 
 
-def checked_labels(labels: Iterable[str] | None, trained: tuple[str, ...] = ()) -> tuple[str, ...]:
+def checked_labels(labels: Iterable[Any] | None, trained: tuple[str, ...] = ()) -> tuple[str, ...]:
     """The labels as they are asked for.
 
     Args:
@@ -69,7 +69,7 @@ def trained_labels(folder: Path) -> tuple[str, ...]:
         return ()
 
 
-def _read(path: Path) -> list[str]:
+def _read(path: Path) -> list[Any]:
     if path.stat().st_size > _MAX_FILE_BYTES:
         raise ConfigError(f"--labels {path}: {path.stat().st_size} bytes; give a file with one label a line")
     try:

@@ -145,7 +145,7 @@ _PARTS: dict[str, Callable[[list[Clip], Path, int], Iterator[Row]]] = {
     "rendering": lambda clips, root, runs: rendering(clips, runs),
     "training": lambda clips, root, runs: training(clips, runs),
     "ranking": lambda clips, root, runs: ranking(clips, runs),
-    "recognize": lambda clips, root, runs: recognitions(clips),
+    "recognize": lambda clips, root, runs: recognitions(clips, runs),
 }
 
 
