@@ -5,7 +5,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ Shape = tuple[str, int, tuple[str, ...] | None]
 _FULL = "the server is busy: {} requests are waiting; try again in a second"
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Whom the engine tells, from its own thread."""
 

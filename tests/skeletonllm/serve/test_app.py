@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import copy
 import json
 import random
 import time
@@ -111,8 +112,8 @@ def test_the_stock_client_lists_models_and_gets_errors_of_its_own_kinds(client):
     assert client.models.retrieve("tiny").id == "tiny"
     with pytest.raises(openai.NotFoundError, match="ask 'tiny'"):
         client.chat.completions.create(model="gpt", messages=[{"role": "user", "content": "hello"}])
+    far = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:1/a.png"}}
     with pytest.raises(openai.BadRequestError, match="fetches nothing"):
-        far = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:1/a.png"}}
         client.chat.completions.create(model="tiny", messages=[{"role": "user", "content": [far]}])
     with pytest.raises(openai.BadRequestError, match="unknown field 'tools'"):
         client.chat.completions.create(model="tiny", messages=[], tools=[])
@@ -146,7 +147,8 @@ def test_what_is_not_served_is_told(server):
 
 def nasty(random_: random.Random, recording: dict) -> dict:
     """A request that is damaged in one of many ways."""
-    whole = body(*parts_of(random_.choice(["text", "pictures", "skeleton", "file"]), recording), max_tokens=2)
+    parts = parts_of(random_.choice(["text", "pictures", "skeleton", "file"]), recording)
+    whole = copy.deepcopy(body(*parts, max_tokens=2))
     values = [None, True, -1, 0, 1e308, 10**40, "", "x" * 1000, [], {}, [[[[]]]], float("1e-300"), "http://127.0.0.1:1"]
     way = random_.randrange(6)
     headers = {"content-type": "application/json"}
@@ -231,6 +233,7 @@ def test_a_thousand_at_once_are_answered_or_told_to_come_back(server, recording)
     assert is_up(server)
 
 
+@pytest.mark.slow
 def test_the_stock_client_comes_back_when_it_is_told_to(folder, recording):
     async def all_at_once(url: str) -> list[str | None]:
         async with openai.AsyncOpenAI(base_url=url, api_key="none", max_retries=30) as client:
@@ -246,6 +249,7 @@ def test_the_stock_client_comes_back_when_it_is_told_to(folder, recording):
     assert set(answers) <= set(ACTIONS)
 
 
+@pytest.mark.slow
 def test_a_key_is_needed_where_one_is_set_and_is_not_shown(folder, tmp_path):
     (tmp_path / "key").write_text("hush-hush\n")
     with served(folder, "--api-key-file", str(tmp_path / "key")) as running:
@@ -258,6 +262,7 @@ def test_a_key_is_needed_where_one_is_set_and_is_not_shown(folder, tmp_path):
     assert "hush" not in (folder.parent / "serve.log").read_text()
 
 
+@pytest.mark.slow
 def test_when_it_is_told_to_stop_it_answers_what_is_under_way(folder):
     with served(folder) as running, httpx.Client(timeout=60) as connection:
         asked = body(TEXT, max_tokens=300, stream=True)

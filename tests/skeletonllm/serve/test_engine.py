@@ -153,9 +153,9 @@ def test_a_mistake_that_the_model_explains_is_the_clients(engine, student, monke
 def test_a_question_longer_than_the_context_is_refused(engine, student):
     long, many = Heard(), Heard()
     engine.submit(Work(replace(ASKED, text="word " * 5000), None, long))
-    engine.submit(Work(ASKED, torch.zeros(2000, 3, 32, 32), many))
+    engine.submit(Work(ASKED, torch.zeros(2100, 3, 32, 32), many))
     assert long.refusal().code == many.refusal().code == "context_length_exceeded"
-    assert "2000 frames" in many.refusal().message
+    assert "2100 frames" in many.refusal().message
 
 
 def test_a_full_queue_refuses_and_whoever_is_gone_is_not_answered(engine, student):
