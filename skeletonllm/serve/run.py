@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 _GRACE_S = 30
 _BACKLOG = 2048
+_LAST_PORT = 65535
 
 
 def serve(
@@ -69,6 +70,7 @@ def serve(
         uvicorn.Server(config).run(sockets=[listening])
     finally:
         server.engine.stop()
+        listening.close()
 
 
 def check_host(host: str, key: str) -> None:

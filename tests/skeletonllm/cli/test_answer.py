@@ -1,4 +1,5 @@
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -134,14 +135,17 @@ def test_what_was_answered_before_a_server_failed_is_shown(made, capsys):
         (["serve", "STUDENT", "--api-key-file", "nowhere.key"], "nowhere.key: No such file"),
         (["serve", "STUDENT", "--api-key-file", "/dev/null"], "must hold one key"),
         (["serve", "nowhere"], "cannot be read"),
-        (["serve", "STUDENT", "--port", "99999"], "cannot be listened at"),
+        (["serve", "STUDENT", "--port", "99999"], "--port is 99999, must be 0 to 65535"),
+        (["serve", "STUDENT", "--port", "TAKEN"], "cannot be listened at (Address already in use)"),
     ],
 )
 def test_a_mistake_is_one_sentence(made, monkeypatch, tmp_path, capsys, arguments, said):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("SKELETONLLM_SERVE_KEY", raising=False)
-    places = {"STUDENT": str(made / "student"), "FILE": str(made / "recordings" / "P001-bow.npz")}
-    assert main([places.get(word, word) for word in arguments]) == 2
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        places = {"STUDENT": str(made / "student"), "FILE": str(made / "recordings" / "P001-bow.npz"), "TAKEN": port}
+        assert main([places.get(word, word) for word in arguments]) == 2
     shown = capsys.readouterr().err.splitlines()[-1]
     assert shown.startswith("skeletonllm: ")
     assert said in shown
