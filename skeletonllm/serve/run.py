@@ -101,13 +101,18 @@ def _is_loopback(host: str) -> bool:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= _LAST_PORT:  # the resolver takes a larger one for another
+        raise ConfigError(f"--port is {port}, must be 0 to {_LAST_PORT}")
+    listening = None
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen(_BACKLOG)
-    except (OSError, OverflowError) as error:
+    except (OSError, UnicodeError) as error:
+        if listening is not None:
+            listening.close()
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(
             f"{host}:{port}: cannot be listened at ({reason}); choose another --host or --port"
