@@ -173,10 +173,6 @@ def _model(whom: Whom) -> "SkeletonLLM | RemoteModel":
     set_up_logging()
     if whom.model.startswith(PREFIX):
         return _remote(whom)
-    if not Path(whom.model).is_dir():
-        raise ConfigError(
-            f"--model {whom.model}: no such folder; give a student's folder, or openai:MODEL@http://host:port/v1"
-        )
     if whom.renderer is not None:
         raise ConfigError("--renderer goes with a server; a student has its own")
     return load_student(Path(whom.model))

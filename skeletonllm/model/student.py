@@ -101,6 +101,10 @@ class SkeletonLLM(nn.Module):
         """How many tokens a clip of so many frames and a prompt take together."""
         return len(self._prompt_ids(prompt, num_frames))
 
+    def end_ids(self) -> list[int]:
+        """Every token that ends what the model writes."""
+        return [self.tokenizer.eos_token_id]
+
     def rank(
         self, batch: RenderBatch | Tensor, prompts: Sequence[str], candidates: Sequence[str]
     ) -> Float[Tensor, "batch candidates"]:

@@ -214,7 +214,7 @@ class Engine:
         most = max(work.question.max_new_tokens for work in batch)
         if room is not None:
             most = min(most, room - max(work.prompt_tokens for work in batch))
-        writers = [_Writer(work, self._student.tokenizer, most) for work in batch]
+        writers = [_Writer(work, self._student, most) for work in batch]
         prompts = [work.question.text for work in batch]
         self._student.generate(self._seen(batch), prompts, max_new_tokens=most, streamer=_Streamer(writers))
         for writer in writers:
@@ -224,8 +224,8 @@ class Engine:
 class _Writer:
     """The answer to one question of a batch, as its tokens come."""
 
-    def __init__(self, work: Work, tokenizer: Any, most: int) -> None:
-        self._work, self._tokenizer = work, tokenizer
+    def __init__(self, work: Work, student: Any, most: int) -> None:
+        self._work, self._tokenizer, self._ends = work, student.tokenizer, frozenset(student.end_ids())
         self._most = min(work.question.max_new_tokens, most)
         self._tokens: list[int] = []
         self._told = ""
@@ -235,7 +235,7 @@ class _Writer:
         """One more token; the end token and the last allowed one end the answer."""
         if self._ended:
             return
-        if token == self._tokenizer.eos_token_id:
+        if token in self._ends:
             self.end("stop")
             return
         self._tokens.append(token)
