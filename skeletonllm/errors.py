@@ -9,6 +9,7 @@
     │   └── ChainError                   a reply is not a chain
     ├── TeacherError     (RuntimeError)  the teacher did not answer
     │   └── TeacherBusyError             it may answer later; asking again makes sense
+    ├── ServerError      (RuntimeError)  a model behind an address did not answer
     ├── BackendError     (RuntimeError)  a named backend is not on this machine
     └── CheckpointError  (RuntimeError)  cannot save, load or resume
 
@@ -51,6 +52,10 @@ class TeacherError(SkeletonLLMError, RuntimeError):
 
 class TeacherBusyError(TeacherError):
     """The teacher is busy or did not answer in time; asking again later may help."""
+
+
+class ServerError(SkeletonLLMError, RuntimeError):
+    """A model behind an address refused, could not be reached, or answered what cannot be read."""
 
 
 class BackendError(SkeletonLLMError, RuntimeError):

@@ -55,6 +55,8 @@ def test_the_science_reads_no_environment_variable():
         "skeletonllm/train/worker.py",
         "skeletonllm/cli/learn.py",  # sets what Prefect reads at its import
         "skeletonllm/cli/machine.py",
+        "skeletonllm/cli/answer.py",  # address and key of a server that is asked
+        "skeletonllm/cli/serve.py",  # the key that clients must give
         "skeletonllm/render/rasterize/build.py",  # where compilers and caches are, as every build tool reads it
     }
     readers = {

@@ -51,20 +51,23 @@ class Chat:
     def prompt_ids(self, prompt: str, num_frames: int, height_px: int, width_px: int) -> list[int]:
         """One clip of so many frames of a size, then the question, as the chat template has it, or plainly without one.
 
+        Without frames the question stands alone.
+
         Raises:
             DataError: the question holds the mark that stands for a clip.
             ConfigError: the chat template leaves no place for a clip.
         """
         marker = self._bridge.marker
-        clip = self._bridge.expand(num_frames, height_px, width_px)
+        clip = self._bridge.expand(num_frames, height_px, width_px) if num_frames else ""
         if marker in prompt:
             raise DataError(f"the question {prompt[:80]!r} holds {marker!r}, which stands for a clip; leave it out")
         if not self._tokenizer.chat_template:
             return self._ids(f"{self._tokenizer.bos_token or ''}{clip}{prompt}\n")
-        text = self._templated([("user", prompt)], add_generation_prompt=True)
-        if text.count(marker) != 1:
+        clips = min(num_frames, 1)
+        text = self._templated([("user", prompt)], add_generation_prompt=True, clips=clips)
+        if text.count(marker) != clips:
             raise ConfigError(
-                f"the model's chat template leaves {text.count(marker)} marks {marker!r} for one clip, must be 1; "
+                f"the model's chat template leaves {text.count(marker)} marks {marker!r} for {clips} clips; "
                 "use the template of the model's own family"
             )
         return self._ids(text.replace(marker, clip))
@@ -83,9 +86,9 @@ class Chat:
         """The texts of generated tokens."""
         return [text.strip() for text in self._tokenizer.batch_decode(ids, skip_special_tokens=True)]
 
-    def _templated(self, turns: Sequence[tuple[str, str]], add_generation_prompt: bool) -> str:
+    def _templated(self, turns: Sequence[tuple[str, str]], add_generation_prompt: bool, clips: int = 1) -> str:
         messages = [{"role": role, "content": [{"type": "text", "text": text}]} for role, text in turns]
-        messages[0]["content"].insert(0, {"type": self._bridge.media})
+        messages[0]["content"][:0] = [{"type": self._bridge.media}] * clips
         return self._tokenizer.apply_chat_template(
             messages, tokenize=False, add_generation_prompt=add_generation_prompt
         )

@@ -4,13 +4,18 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
+from skeletonllm.answer import student as answer
+from skeletonllm.answer.labels import trained_labels
+from skeletonllm.answer.results import Answer, Recognition
+from skeletonllm.answer.sources import Asked, Reading, clips_of
+from skeletonllm.answer.student import BATCH_SIZE, MAX_NEW_TOKENS
 from skeletonllm.errors import ConfigError
 from skeletonllm.model.adapters import add_adapter, learn_in_float32, split_parameters
 from skeletonllm.model.backbone import Backbone, load_backbone
@@ -45,6 +50,7 @@ class SkeletonLLM(nn.Module):
         self.tokenizer = backbone.tokenizer
         self.bridge = backbone.bridge
         self.chat = Chat(backbone.tokenizer, backbone.bridge)
+        self.actions: tuple[str, ...] = ()  # that it was trained on, where its folder says so
         add_adapter(self.mllm, config.adapter)
         if config.backbone.dtype != "float32":
             learn_in_float32(self.mllm, self.bridge.projector)
@@ -84,13 +90,22 @@ class SkeletonLLM(nn.Module):
         legibility = self.renderer.config.legibility
         return loss + legibility * illegibility(frames) if legibility else loss
 
+    def frames(self, batch: RenderBatch | Tensor) -> Float[Tensor, "batch frames 3 height width"]:
+        """What the backbone sees of clips; pictures in [0, 1], or none at all, pass as they are."""
+        return batch if isinstance(batch, Tensor) else self.renderer(batch)
+
+    def num_prompt_tokens(self, prompt: str, num_frames: int) -> int:
+        """How many tokens a clip of so many frames and a prompt take together."""
+        size = self.config.render.size_px
+        return len(self.chat.prompt_ids(prompt, num_frames, size, size))
+
     def rank(
-        self, batch: RenderBatch, prompts: Sequence[str], candidates: Sequence[str], calibrated: bool = False
+        self, batch: RenderBatch | Tensor, prompts: Sequence[str], candidates: Sequence[str], calibrated: bool = False
     ) -> Float[Tensor, "batch candidates"]:
         """Mean log-likelihood per token, end token included, of each candidate after each prompt.
 
         Args:
-            batch: the clips.
+            batch: the clips, or frames in [0, 1].
             prompts: one for each.
             candidates: different answers.
             calibrated: subtract what the candidate scores after the same prompt and frames that show nothing (all black,
@@ -106,7 +121,7 @@ class SkeletonLLM(nn.Module):
         answers = self.chat.answer_ids(candidates)
         longest = max(map(len, answers))
         with torch.inference_mode():
-            frames = self.renderer(batch)
+            frames = self.frames(batch)
             scores = rank_shared(self.mllm, self._inputs(frames, prompts, longest), answers)
             if calibrated:
                 alike = list(dict.fromkeys(prompts))
@@ -117,34 +132,37 @@ class SkeletonLLM(nn.Module):
 
     def generate(
         self,
-        batch: RenderBatch,
+        batch: RenderBatch | Tensor,
         prompts: Sequence[str],
         max_new_tokens: int = 64,
         candidates: Sequence[str] | None = None,
         repetition_penalty: float = 1.0,
+        streamer: Any = None,
     ) -> list[str]:
         """The most likely answers, word by word, each up to its end.
 
         Args:
-            batch: the clips.
+            batch: the clips, or frames in [0, 1].
             prompts: one for each.
             max_new_tokens: of an answer; those of the longest candidate where there are any.
             candidates: the only answers that may be written. Greedy: early words decide, `rank` is fairer.
             repetition_penalty: above 1, words that were said become less likely; the paper uses 1.05.
+            streamer: is given each batch of tokens, as transformers does it.
         """
         answers = self.chat.answer_ids(candidates or ())
         most = max(map(len, answers)) if answers else max_new_tokens
         with torch.inference_mode():
-            inputs = self._inputs(self.renderer(batch), prompts, most)
+            inputs = self._inputs(self.frames(batch), prompts, most)
             before = inputs["input_ids"].shape[1]
             written = self.mllm.generate(
                 **inputs,
                 max_new_tokens=most,
                 do_sample=False,
                 repetition_penalty=repetition_penalty,
-                eos_token_id=self._end_ids(),
+                eos_token_id=self.end_ids(),
                 pad_token_id=self.chat.pad_id,
                 prefix_allowed_tokens_fn=only(answers, before) if answers else None,
+                streamer=streamer,
             )
         return self.chat.written(written[:, before:])
 
@@ -175,7 +193,67 @@ class SkeletonLLM(nn.Module):
         """
         from skeletonllm.model.folder import load_student
 
-        return load_student(folder)
+        student = load_student(Path(folder))
+        student.actions = student.actions or trained_labels(Path(folder))
+        return student
+
+    def recognize(
+        self,
+        clips: Asked,
+        labels: Sequence[str] | None = None,
+        batch_size: int = BATCH_SIZE,
+        **reading: Unpack[Reading],
+    ) -> list[Recognition]:
+        """Which label each clip has: the likeliest, with the scores of all.
+
+        Args:
+            clips: a clip, a path, an array of joints, or any number of these; they are read and prepared while the model
+                works, and never all at once.
+            labels: the candidates; by default the actions that the student was trained on.
+            batch_size: clips asked about at once.
+            **reading: of paths and arrays, as for `skeletonllm.read`: format, topology, fps, unit, up.
+
+        Raises:
+            ConfigError: no labels, an empty one, one twice; an array without fps.
+            DataError: a recording is damaged, a clip has one frame, or nobody is seen in it.
+        """
+        return list(answer.recognize(self, clips_of(clips, reading), labels, batch_size))
+
+    def describe(
+        self,
+        clips: Asked,
+        question: str = "",
+        task: str = "",
+        batch_size: int = BATCH_SIZE,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        **reading: Unpack[Reading],
+    ) -> list[Answer]:
+        """What the student answers about each clip, in words.
+
+        Args:
+            clips: as for `recognize`.
+            question: in words; without one a caption is written.
+            task: `question`, `caption` or `chain` (reasoning, then a label); by default what the question says.
+            batch_size: clips asked about at once.
+            max_new_tokens: the longest answer.
+            **reading: as for `recognize`.
+
+        Raises:
+            ConfigError: an unknown task, or a question that does not go with it; an array without fps.
+            DataError: a recording is damaged, a clip has one frame, or nobody is seen in it.
+        """
+        asked = clips_of(clips, reading)
+        return list(answer.describe(self, asked, question, task, batch_size, max_new_tokens))
+
+    def caption(
+        self,
+        clips: Asked,
+        batch_size: int = BATCH_SIZE,
+        max_new_tokens: int = MAX_NEW_TOKENS,
+        **reading: Unpack[Reading],
+    ) -> list[Answer]:
+        """A description of each clip; arguments and errors as of `describe`."""
+        return self.describe(clips, "", "caption", batch_size, max_new_tokens, **reading)
 
     def _answer_loss(
         self, frames: Tensor, prompts: Sequence[str], answers: Sequence[str], weights: Tensor | None = None
@@ -194,7 +272,7 @@ class SkeletonLLM(nn.Module):
         each = tokens.view_as(labels).sum(1) / (labels != _IGNORED).sum(1)
         return each.mean() if weights is None else (each * weights).sum() / weights.sum()
 
-    def _end_ids(self) -> list[int]:
+    def end_ids(self) -> list[int]:
         """Every token that ends what the model writes."""
         config = self.mllm.generation_config
         more = config.eos_token_id if config is not None else None
@@ -211,10 +289,11 @@ class SkeletonLLM(nn.Module):
             rows = [[*row, *answer] for row, answer in zip(rows, answers, strict=True)]
         ids, mask = (part.to(frames.device) for part in self.chat.left_padded(rows))
         self._check_room(ids.shape[1] + num_more, num_frames)
-        inputs = {"input_ids": ids, "attention_mask": mask, **self.bridge.token_types(ids), **self.bridge.pack(frames)}
+        pixels = self.bridge.pack(frames) if num_frames else {}
+        inputs = {"input_ids": ids, "attention_mask": mask, **self.bridge.token_types(ids), **pixels}
         inputs["position_ids"] = self.bridge.positions(self.mllm, inputs)
         least = self.config.backbone.foreground
-        if least is None:
+        if least is None or not num_frames:
             return inputs
         return foreground_only(self.mllm, inputs, shown_tokens(frames, self.bridge, least), self.chat.pad_id)
 

@@ -5,12 +5,15 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from skeletonllm.errors import ConfigError
 from skeletonllm.reasoning.chain import BODY_PARTS, PREDICATES, STEP_SIDES, ReasoningChain
 from skeletonllm.reasoning.facts import Fact
 
 PROMPT_VERSION = "2"
 
 YES, NO = "yes", "no"
+TASKS = ("question", "caption", "chain")
+_LONGEST_QUESTION = 4000
 
 
 def mqa_prompt(actions: Sequence[str]) -> str:
@@ -31,6 +34,70 @@ def chain_prompt() -> str:
 def caption_prompt() -> str:
     """Describe it freely."""
     return "Describe the movement."
+
+
+def question_prompt(question: str) -> str:
+    """A question in the user's own words, in one line.
+
+    Raises:
+        ConfigError: it is empty, or too long to be one.
+    """
+    asked = " ".join(question.split())
+    if not asked:
+        raise ConfigError("question: it is empty; ask something, such as 'Which arm is raised?'")
+    if len(asked) > _LONGEST_QUESTION:
+        raise ConfigError(f"question: {len(asked)} letters; ask in at most {_LONGEST_QUESTION}")
+    return asked
+
+
+def task_prompt(task: str = "", question: str = "") -> str:
+    """The prompt of a task that is answered in words.
+
+    Args:
+        task: one of `TASKS`; by default `question` where one is given, else `caption`.
+        question: of the task `question`.
+
+    Raises:
+        ConfigError: an unknown task, a question for a task that has its own, or none for the one that needs it.
+    """
+    chosen = task or ("question" if question else "caption")
+    if chosen not in TASKS:
+        raise ConfigError(f"task {chosen!r} is unknown; known are {', '.join(TASKS)}")
+    if chosen == "question":
+        return question_prompt(question)
+    if question:
+        raise ConfigError(f"task {chosen!r} asks in its own words; leave the question out, or take the task 'question'")
+    return caption_prompt() if chosen == "caption" else chain_prompt()
+
+
+def picture_messages(text: str, pictures: Sequence[bytes], num_persons: int, legend: bool) -> list[dict[str, Any]]:
+    """What a model that never saw our frames is asked about one clip.
+
+    Args:
+        text: the question.
+        pictures: PNG files, evenly spread over the clip.
+        num_persons: of the clip.
+        legend: whether the colours are those of the designed start, so that they can be explained.
+    """
+    who = "a person" if num_persons == 1 else f"{num_persons} persons"
+    colours = (
+        " Left limbs have warm colours (arms orange, legs pink), right limbs cool ones (arms blue, legs violet), the trunk "
+        "and head are green. Left and right are those of the person. What moves fast is brighter."
+    )
+    told = (
+        f"The {len(pictures)} pictures show the skeleton of {who} at evenly spaced moments of one movement, "
+        f"in the order of time.{colours if legend else ''}\n{text}"
+    )
+    return [{"role": "user", "content": [{"type": "text", "text": told}, *_image_parts(pictures)]}]
+
+
+def choice_text(labels: Sequence[str]) -> str:
+    """Which of these is it, for a model that was not trained to answer with nothing else.
+
+    The labels are given as a JSON list, so that nothing in them reads as an instruction.
+    """
+    listed = json.dumps(list(labels), ensure_ascii=False)
+    return f"Which of these actions is it: {listed}? Answer with one of them, letter by letter, and nothing else."
 
 
 def teacher_messages(
@@ -65,13 +132,9 @@ def teacher_messages(
         "are the two wrists towards and from each other, or (part pelvis) the two persons; swings is to and fro.\n"
         "Say what tells this movement from similar ones. Claim only what the pictures or measurements show."
     )
-    images = [
-        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(picture).decode()}}
-        for picture in pictures
-    ]
     return [
         {"role": "system", "content": "You describe human movement precisely: which body part moves how, and when."},
-        {"role": "user", "content": [{"type": "text", "text": text}, *images]},
+        {"role": "user", "content": [{"type": "text", "text": text}, *_image_parts(pictures)]},
     ]
 
 
@@ -96,3 +159,10 @@ def fact_text(fact: Fact) -> str:
         f"person {fact.person}: {side}{fact.part} {fact.predicate} by {fact.amount:.2f} {fact.unit}, "
         f"frames {fact.first_frame} to {fact.last_frame}"
     )
+
+
+def _image_parts(pictures: Sequence[bytes]) -> list[dict[str, Any]]:
+    return [
+        {"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64.b64encode(picture).decode()}}
+        for picture in pictures
+    ]

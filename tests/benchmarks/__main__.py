@@ -35,6 +35,7 @@ from tests.benchmarks.measure import Row, duration, rate, timed
 from tests.benchmarks.ranking import ranking
 from tests.benchmarks.rasterize import rasterisers
 from tests.benchmarks.reading import readers
+from tests.benchmarks.recognize import recognitions
 from tests.benchmarks.renderer import whole_renderer
 from tests.benchmarks.shards import shards
 
@@ -148,6 +149,7 @@ _PARTS: dict[str, Callable[[list[Clip], Path, int], Iterator[Row]]] = {
     "recognition": lambda clips, root, runs: recognition(clips, runs),
     "ranking": lambda clips, root, runs: ranking(clips, runs),
     "foreground": lambda clips, root, runs: foreground(clips, runs),
+    "recognize": lambda clips, root, runs: recognitions(clips, runs),
 }
 
 

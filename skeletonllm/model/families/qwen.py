@@ -119,6 +119,8 @@ class QwenBridge(Bridge):
 
         Given to every forward, they keep it from the ones that it remembers of an earlier prompt.
         """
+        if "video_grid_thw" not in inputs:
+            return super().positions(mllm, inputs).expand(3, -1, -1)
         names = ("input_ids", "attention_mask", "mm_token_type_ids", "video_grid_thw", "second_per_grid_ts")
         model: Any = mllm.model
         return model.get_rope_index(**{name: inputs[name] for name in names if name in inputs})[0]
