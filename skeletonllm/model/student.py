@@ -166,6 +166,13 @@ class SkeletonLLM(nn.Module):
             )
         return self.chat.written(written[:, before:])
 
+    def end_ids(self) -> list[int]:
+        """Every token that ends what the model writes."""
+        config = self.mllm.generation_config
+        more = config.eos_token_id if config is not None else None
+        known = [self.chat.end_id, self.tokenizer.eos_token_id, *(more if isinstance(more, list) else [more])]
+        return sorted({token for token in known if token is not None})
+
     def named_parts(self) -> dict[str, dict[str, nn.Parameter]]:
         """The weights of each part in `PARTS`, by name."""
         split = split_parameters(self.mllm, self.bridge.projector, self.config.adapter)
@@ -271,13 +278,6 @@ class SkeletonLLM(nn.Module):
         )
         each = tokens.view_as(labels).sum(1) / (labels != _IGNORED).sum(1)
         return each.mean() if weights is None else (each * weights).sum() / weights.sum()
-
-    def end_ids(self) -> list[int]:
-        """Every token that ends what the model writes."""
-        config = self.mllm.generation_config
-        more = config.eos_token_id if config is not None else None
-        known = [self.chat.end_id, self.tokenizer.eos_token_id, *(more if isinstance(more, list) else [more])]
-        return sorted({token for token in known if token is not None})
 
     def _inputs(
         self, frames: Tensor, prompts: Sequence[str], num_more: int = 0, answers: Sequence[Sequence[int]] | None = None

@@ -168,8 +168,8 @@ def test_a_model_of_16_bits_sends_the_gradient_of_the_whole_one_to_a_renderer_of
 def test_an_answer_ends_with_what_the_chat_template_sets_after_it(student):
     end = student.tokenizer.convert_ids_to_tokens(student.chat.end_id)
     assert end in ("<|im_end|>", "<end_of_utterance>", "<end_of_turn>")
-    assert student.chat.end_id in student._end_ids()
-    assert student.tokenizer.eos_token_id in student._end_ids()
+    assert student.chat.end_id in student.end_ids()
+    assert student.tokenizer.eos_token_id in student.end_ids()
 
 
 def test_a_calibrated_score_is_the_gain_over_frames_that_show_nothing(student):
