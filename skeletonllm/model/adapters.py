@@ -1,6 +1,9 @@
 """Which weights of a backbone belong to which part, and LoRA on its language part alone."""
 
-from torch import nn
+from functools import partial
+
+import torch
+from torch import Tensor, nn
 
 from skeletonllm.model.config import AdapterConfig
 
@@ -19,6 +22,33 @@ def add_adapter(mllm: nn.Module, config: AdapterConfig) -> None:
     # No dropout: it would cost half as much memory again, and make a resumed run differ.
     lora = LoraConfig(r=config.rank, lora_alpha=config.alpha, lora_dropout=0.0, target_modules=_LANGUAGE_LINEAR)
     inject_adapter_in_model(lora, mllm)
+
+
+def learn_in_float32(mllm: nn.Module, projector: str) -> None:
+    """Keep what learns in float32 in a model of 16 bits, in place: small steps would be rounded away.
+
+    Args:
+        mllm: the model, with its adapter in it.
+        projector: part of the names of the weights between vision and language.
+    """
+    hooked: list[str] = []
+    for name, module in mllm.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer in hooked)
+        if projector in name and not inside and not isinstance(module, nn.ModuleList):
+            module.register_forward_pre_hook(_widen)
+            module.register_forward_hook(partial(_narrow, next(mllm.parameters()).dtype))
+            hooked.append(name)
+    for name, weight in mllm.named_parameters():
+        if projector in name or "lora_" in name:
+            weight.data = weight.data.float()
+
+
+def _widen(_module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(values.float() for values in inputs)
+
+
+def _narrow(dtype: torch.dtype, _module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return output.to(dtype)
 
 
 def split_parameters(mllm: nn.Module, projector: str, config: AdapterConfig) -> dict[str, dict[str, nn.Parameter]]:

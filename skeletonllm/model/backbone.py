@@ -1,44 +1,18 @@
-"""Stock multimodal LLMs of transformers, and the small bridge that feeds each family with rendered frames.
-
-A bridge is stateless: `pack` makes the pixel arguments of the family's own forward, differentiably, and `expand` the text
-that stands for one clip. No processor class is used: they need torchvision, and most do not let gradients through.
-"""
+"""Stock multimodal LLMs of transformers: the model, its tokenizer, and the bridge that feeds it with rendered frames."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from skeletonllm.errors import BackendError, ConfigError
 from skeletonllm.model.config import BackboneConfig
+from skeletonllm.model.families import check_family, make_bridge
+from skeletonllm.model.families.bridge import Bridge, Processor
 
-
-@runtime_checkable
-class Bridge(Protocol):
-    """What a family needs to see a clip."""
-
-    @property
-    def marker(self) -> str:
-        """What the chat template leaves in the text for one clip."""
-        ...
-
-    @property
-    def projector(self) -> str:
-        """Part of the names of the weights between vision and language."""
-        ...
-
-    def pack(self, frames: Float[Tensor, "batch frames 3 height width"]) -> dict[str, Tensor]:
-        """The pixel arguments of the forward, from frames in [0, 1]."""
-        ...
-
-    def expand(self, num_frames: int) -> str:
-        """The text for one clip."""
-        ...
+_WEIGHTS = ("*.safetensors", "*.bin")
 
 
 @dataclass(frozen=True)
@@ -50,57 +24,64 @@ class Backbone:
     bridge: Bridge
 
 
-def _families() -> dict[str, Callable[[Any, dict[str, Any]], Bridge]]:
-    from skeletonllm.model.internvl import InternVLBridge
-
-    return {"internvl": InternVLBridge.from_config}
-
-
 def load_backbone(config: BackboneConfig) -> Backbone:
-    """Load a model by its name on the Hub, or from a folder.
+    """Load a model by its name on the Hub, or from a folder. No code that comes with a model is ever run.
 
     Raises:
-        ConfigError: its family has no bridge.
+        ConfigError: it is not multimodal, its family has no bridge, it needs code of its own, or a folder has no weights.
         BackendError: it is not on this machine and cannot be fetched.
     """
     from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer
 
+    folder = Path(config.name)
     try:
-        model_config = AutoConfig.from_pretrained(config.name)
+        model_config = AutoConfig.from_pretrained(config.name, trust_remote_code=False)
+        check_family(model_config)
+        if folder.is_dir() and not any(path for pattern in _WEIGHTS for path in folder.glob(pattern)):
+            raise ConfigError(
+                f"backbone {config.name!r} is a folder without weights ({' or '.join(_WEIGHTS)}); "
+                "give one that `save_pretrained` wrote, or copy the weights into it"
+            )
         bridge = make_bridge(model_config, read_processor(config.name))
-        tokenizer = AutoTokenizer.from_pretrained(config.name)
+        tokenizer = AutoTokenizer.from_pretrained(config.name, trust_remote_code=False)
+        if not tokenizer.chat_template:
+            tokenizer.chat_template = _read_json(config.name, "chat_template.json").get("chat_template")
         mllm = AutoModelForImageTextToText.from_pretrained(config.name, dtype=getattr(torch, config.dtype))
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigError):
-            raise
-        raise BackendError(
-            f"backbone {config.name!r} cannot be loaded ({str(error).splitlines()[0]}); give the name of a model on the "
-            "Hub, with a connection or a filled cache, or a folder that `save_pretrained` wrote"
-        ) from error
+            raise ConfigError(f"backbone {config.name!r}: {error}") from error
+        raise _not_loaded(config.name, error) from error
     return Backbone(mllm, tokenizer, bridge)
 
 
-def make_bridge(model_config: Any, processor: dict[str, Any]) -> Bridge:
-    """The bridge of a model's family.
+def read_processor(name: str) -> Processor:
+    """The numbers of a model's image and video processor (mean, deviation, sizes) as plain JSON; empty where none are.
 
-    Raises:
-        ConfigError: there is none; says which families are known.
+    Args:
+        name: on the Hub, or a folder.
     """
-    families = _families()
-    if model_config.model_type not in families:
-        raise ConfigError(f"model family {model_config.model_type!r} has no bridge; known are {', '.join(families)}")
-    return families[model_config.model_type](model_config, processor)
+    both = _read_json(name, "processor_config.json")
+    image = both.get("image_processor") or _read_json(name, "preprocessor_config.json")
+    video = both.get("video_processor") or _read_json(name, "video_preprocessor_config.json")
+    return Processor(image, video or image)
 
 
-def read_processor(name: str) -> dict[str, Any]:
-    """The numbers of a model's image processor (mean, standard deviation), as plain JSON; empty where there are none."""
+def _read_json(name: str, file: str) -> dict[str, Any]:
     from transformers.utils.hub import cached_file
 
-    for file in ("preprocessor_config.json", "processor_config.json"):
-        path = cached_file(
-            name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+    path = cached_file(
+        name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+    )
+    return json.loads(Path(path).read_text()) if path else {}
+
+
+def _not_loaded(name: str, error: Exception) -> ConfigError | BackendError:
+    if "trust_remote_code" in str(error):
+        return ConfigError(
+            f"backbone {name!r} runs code that comes with it, which we never do; give the same model in the format of "
+            "transformers (for InternVL the names that end in -hf)"
         )
-        if path:
-            plain = json.loads(Path(path).read_text())
-            return plain.get("image_processor", plain)
-    return {}
+    return BackendError(
+        f"backbone {name!r} cannot be loaded ({str(error).splitlines()[0]}); give the name of a model on the "
+        "Hub, with a connection or a filled cache, or a folder that `save_pretrained` wrote"
+    )

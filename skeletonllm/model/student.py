@@ -1,5 +1,6 @@
 """The student: a renderer in front of a stock multimodal LLM, trained, asked, saved and loaded as one."""
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,15 +16,18 @@ from skeletonllm.answer.labels import trained_labels
 from skeletonllm.answer.results import Answer, Recognition
 from skeletonllm.answer.sources import Asked, Reading, clips_of
 from skeletonllm.answer.student import BATCH_SIZE, MAX_NEW_TOKENS
-from skeletonllm.model.adapters import add_adapter, split_parameters
+from skeletonllm.errors import ConfigError
+from skeletonllm.model.adapters import add_adapter, learn_in_float32, split_parameters
 from skeletonllm.model.backbone import Backbone, load_backbone
+from skeletonllm.model.chat import Chat
 from skeletonllm.model.config import TINY, StudentConfig
-from skeletonllm.model.scoring import rank_shared
+from skeletonllm.model.scoring import only, rank_shared
 from skeletonllm.render import build_renderer
 from skeletonllm.render.batch import RenderBatch
 from skeletonllm.render.legibility import illegibility
 from skeletonllm.render.renderer import Renderer
 
+logger = logging.getLogger(__name__)
 PARTS = ("renderer", "projector", "language_adapter")
 _IGNORED = -100
 
@@ -44,8 +48,11 @@ class SkeletonLLM(nn.Module):
         self.mllm = backbone.mllm
         self.tokenizer = backbone.tokenizer
         self.bridge = backbone.bridge
+        self.chat = Chat(backbone.tokenizer, backbone.bridge)
         self.actions: tuple[str, ...] = ()  # that it was trained on, where its folder says so
         add_adapter(self.mllm, config.adapter)
+        if config.backbone.dtype != "float32":
+            learn_in_float32(self.mllm, self.bridge.projector)
         if config.backbone.gradient_checkpointing:
             self.mllm.activation_checkpointing_enable({"use_reentrant": False})
 
@@ -61,6 +68,7 @@ class SkeletonLLM(nn.Module):
                 backbone = build_tiny(config.backbone.tiny, config.render.size_px, corpus, seed)
             else:
                 backbone = load_backbone(config.backbone)
+            _tell_size(config, backbone)
             return cls(config, renderer, backbone)
 
     def forward(
@@ -76,22 +84,10 @@ class SkeletonLLM(nn.Module):
 
         With `render.legibility` above 0 the penalty on frames that cannot be read is added.
         """
-        rows = [[*self._ids(answer), self.tokenizer.eos_token_id] for answer in answers]
         frames = self.renderer(batch)
-        inputs = self._inputs(frames, prompts, rows)
-        keep = max(map(len, rows))
-        labels = torch.full((len(rows), keep), _IGNORED, device=inputs["input_ids"].device)
-        for place, row in enumerate(rows):
-            labels[place, keep - len(row) :] = torch.tensor(row)
-        logits = self.mllm(**inputs, use_cache=False, logits_to_keep=keep + 1).logits[:, :-1]
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        tokens = functional.cross_entropy(
-            logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none"
-        )
-        each = tokens.view_as(labels).sum(1) / (labels != _IGNORED).sum(1)
-        mean = each.mean() if weights is None else (each * weights).sum() / weights.sum()
+        loss = self._answer_loss(frames, prompts, answers, weights)
         legibility = self.renderer.config.legibility
-        return mean + legibility * illegibility(frames) if legibility else mean
+        return loss + legibility * illegibility(frames) if legibility else loss
 
     def frames(self, batch: RenderBatch | Tensor) -> Float[Tensor, "batch frames 3 height width"]:
         """What the backbone sees of clips; pictures in [0, 1], or none at all, pass as they are."""
@@ -99,43 +95,75 @@ class SkeletonLLM(nn.Module):
 
     def num_prompt_tokens(self, prompt: str, num_frames: int) -> int:
         """How many tokens a clip of so many frames and a prompt take together."""
-        return len(self._prompt_ids(prompt, num_frames))
-
-    def end_ids(self) -> list[int]:
-        """Every token that ends what the model writes."""
-        return [self.tokenizer.eos_token_id]
+        size = self.renderer.config.size_px
+        return len(self.chat.prompt_ids(prompt, num_frames, size, size))
 
     def rank(
-        self, batch: RenderBatch | Tensor, prompts: Sequence[str], candidates: Sequence[str]
+        self, batch: RenderBatch | Tensor, prompts: Sequence[str], candidates: Sequence[str], calibrated: bool = False
     ) -> Float[Tensor, "batch candidates"]:
-        """Mean log-likelihood per token, end token included, of each candidate after each prompt."""
-        rows = [torch.tensor([*self._ids(text), self.tokenizer.eos_token_id]) for text in candidates]
-        with torch.inference_mode():
-            inputs = self._inputs(self.frames(batch), prompts)
-            device = inputs["input_ids"].device
-            ids = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id).to(
-                device
+        """Mean log-likelihood per token, end token included, of each candidate after each prompt.
+
+        Args:
+            batch: the clips.
+            prompts: one for each.
+            candidates: different answers.
+            calibrated: subtract what the candidate scores after the same prompt and frames that show nothing (all black,
+                the renderer's background), so that words that are likely anyway gain nothing from it.
+
+        Raises:
+            ConfigError: no candidates, one named twice, or more tokens than the model holds.
+        """
+        if not candidates or len(set(candidates)) != len(candidates):
+            raise ConfigError(
+                f"{len(candidates)} candidates, {len(set(candidates))} of them different; give each answer once"
             )
-            lengths = torch.tensor([len(row) for row in rows], device=device)
-            return rank_shared(self.mllm, inputs, ids, lengths)
+        answers = self.chat.answer_ids(candidates)
+        longest = max(map(len, answers))
+        with torch.inference_mode():
+            frames = self.frames(batch)
+            scores = rank_shared(self.mllm, self._inputs(frames, prompts, longest), answers)
+            if calibrated:
+                alike = list(dict.fromkeys(prompts))
+                nothing = torch.zeros_like(frames[:1]).expand(len(alike), *frames.shape[1:])
+                expected = rank_shared(self.mllm, self._inputs(nothing, alike, longest), answers)
+                scores = scores - expected[[alike.index(prompt) for prompt in prompts]]
+            return scores
 
     def generate(
-        self, batch: RenderBatch | Tensor, prompts: Sequence[str], max_new_tokens: int = 64, streamer: Any = None
+        self,
+        batch: RenderBatch | Tensor,
+        prompts: Sequence[str],
+        max_new_tokens: int = 64,
+        candidates: Sequence[str] | None = None,
+        repetition_penalty: float = 1.0,
+        streamer: Any = None,
     ) -> list[str]:
-        """The most likely answers, word by word; a `streamer` (as of transformers) is given each batch of tokens."""
+        """The most likely answers, word by word, each up to its end.
+
+        Args:
+            batch: the clips.
+            prompts: one for each.
+            max_new_tokens: of an answer; those of the longest candidate where there are any.
+            candidates: the only answers that may be written. Greedy: early words decide, `rank` is fairer.
+            repetition_penalty: above 1, words that were said become less likely; the paper uses 1.05.
+            streamer: as of transformers; it is given each batch of tokens as it comes.
+        """
+        answers = self.chat.answer_ids(candidates or ())
+        most = max(map(len, answers)) if answers else max_new_tokens
         with torch.inference_mode():
-            inputs = self._inputs(self.frames(batch), prompts)
-            inputs.pop("position_ids")
+            inputs = self._inputs(self.frames(batch), prompts, most)
+            before = inputs["input_ids"].shape[1]
             written = self.mllm.generate(
                 **inputs,
-                max_new_tokens=max_new_tokens,
+                max_new_tokens=most,
                 do_sample=False,
-                eos_token_id=self.tokenizer.eos_token_id,
-                pad_token_id=self.tokenizer.pad_token_id,
+                repetition_penalty=repetition_penalty,
                 streamer=streamer,
+                eos_token_id=self.end_ids(),
+                pad_token_id=self.chat.pad_id,
+                prefix_allowed_tokens_fn=only(answers, before) if answers else None,
             )
-        new = written[:, inputs["input_ids"].shape[1] :]
-        return [text.strip() for text in self.tokenizer.batch_decode(new, skip_special_tokens=True)]
+        return self.chat.written(written[:, before:])
 
     def named_parts(self) -> dict[str, dict[str, nn.Parameter]]:
         """The weights of each part in `PARTS`, by name."""
@@ -226,35 +254,65 @@ class SkeletonLLM(nn.Module):
         """A description of each clip; arguments and errors as of `describe`."""
         return self.describe(clips, "", "caption", batch_size, max_new_tokens, **reading)
 
-    def _ids(self, text: str) -> list[int]:
-        return self.tokenizer(text, add_special_tokens=False)["input_ids"]
+    def _answer_loss(
+        self, frames: Tensor, prompts: Sequence[str], answers: Sequence[str], weights: Tensor | None = None
+    ) -> Float[Tensor, ""]:
+        rows = self.chat.answer_ids(answers)
+        inputs = self._inputs(frames, prompts, answers=rows)
+        keep = max(map(len, rows))
+        labels = torch.full((len(rows), keep), _IGNORED, device=frames.device)
+        for place, row in enumerate(rows):
+            labels[place, keep - len(row) :] = torch.tensor(row)
+        logits = self.mllm(**inputs, use_cache=False, logits_to_keep=keep + 1).logits[:, :-1]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        tokens = functional.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none"
+        )
+        each = tokens.view_as(labels).sum(1) / (labels != _IGNORED).sum(1)
+        return each.mean() if weights is None else (each * weights).sum() / weights.sum()
 
-    def _prompt_ids(self, prompt: str, num_frames: int) -> list[int]:
-        """One clip, then the question, as the model's chat template has it, or plainly where it has none."""
-        if self.tokenizer.chat_template:
-            content = [*([{"type": "video"}] if num_frames else []), {"type": "text", "text": prompt}]
-            messages = [{"role": "user", "content": content}]
-            text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-            return self._ids(text.replace(self.bridge.marker, self.bridge.expand(num_frames), 1))
-        return self._ids(f"{self.bridge.expand(num_frames)}{prompt}\n")
+    def end_ids(self) -> list[int]:
+        """Every token that ends what the model writes."""
+        config = self.mllm.generation_config
+        more = config.eos_token_id if config is not None else None
+        known = [self.chat.end_id, self.tokenizer.eos_token_id, *(more if isinstance(more, list) else [more])]
+        return sorted({token for token in known if token is not None})
 
     def _inputs(
-        self, frames: Tensor, prompts: Sequence[str], answers: Sequence[Sequence[int]] | None = None
+        self, frames: Tensor, prompts: Sequence[str], num_more: int = 0, answers: Sequence[Sequence[int]] | None = None
     ) -> dict[str, Tensor]:
         """Left-padded ids, mask, positions and pixels: prompts, each followed by its answer where one is given."""
-        rows = [self._prompt_ids(prompt, frames.shape[1]) for prompt in prompts]
+        _, num_frames, _, height, width = frames.shape
+        rows = [self.chat.prompt_ids(prompt, num_frames, height, width) for prompt in prompts]
         if answers is not None:
             rows = [[*row, *answer] for row, answer in zip(rows, answers, strict=True)]
-        width = max(map(len, rows))
-        ids = torch.full((len(rows), width), self.tokenizer.pad_token_id)
-        mask = torch.zeros(len(rows), width, dtype=torch.long)
-        for place, row in enumerate(rows):
-            ids[place, width - len(row) :] = torch.tensor(row)
-            mask[place, width - len(row) :] = 1
-        ids, mask = ids.to(frames.device), mask.to(frames.device)
-        positions = (mask.cumsum(-1) - 1).clamp_min(0)
-        pixels = self.bridge.pack(frames) if frames.shape[1] else {}
-        return {"input_ids": ids, "attention_mask": mask, "position_ids": positions, **pixels}
+        ids, mask = (part.to(frames.device) for part in self.chat.left_padded(rows))
+        self._check_room(ids.shape[1] + num_more, num_frames)
+        if not num_frames:
+            return {"input_ids": ids, "attention_mask": mask, "position_ids": (mask.cumsum(-1) - 1).clamp_min(0)}
+        inputs = {"input_ids": ids, "attention_mask": mask, **self.bridge.token_types(ids), **self.bridge.pack(frames)}
+        return {**inputs, "position_ids": self.bridge.positions(self.mllm, inputs)}
+
+    def _check_room(self, num_tokens: int, num_frames: int) -> None:
+        room = self.mllm.config.get_text_config().max_position_embeddings
+        if num_tokens > room:
+            raise ConfigError(
+                f"{num_frames} frames, question and answer are {num_tokens} tokens, the model holds {room}; "
+                "set a smaller render.num_frames or render.size_px, or ask a shorter question"
+            )
+
+
+def _tell_size(config: StudentConfig, backbone: Backbone) -> None:
+    drawn = config.render.size_px
+    seen = getattr(backbone.bridge, "size_px", drawn)
+    if seen != drawn:
+        logger.info(
+            "frames are drawn with %d px and resized to the %d px that %s sees; render.size_px=%d would draw them sharp",
+            drawn,
+            seen,
+            config.backbone.name,
+            seen,
+        )
 
 
 def with_renderer(student: SkeletonLLM, **changes: Any) -> Renderer:

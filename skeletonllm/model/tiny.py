@@ -13,12 +13,13 @@ from torch import nn
 from skeletonllm.errors import ConfigError
 from skeletonllm.model.backbone import Backbone
 from skeletonllm.model.config import TinyConfig
-from skeletonllm.model.internvl import InternVLBridge
+from skeletonllm.model.families.bridge import Pixels
+from skeletonllm.model.families.internvl import InternVLBridge
 
 _PAD, _END, _IMAGE = "<pad>", "<end>", "<IMG_CONTEXT>"
 _WEIGHT_STD = 0.06
 _POSITION_STD = 0.5
-_MAX_TOKENS = 2048
+_MAX_TOKENS = 8192
 
 
 def build_tiny(config: TinyConfig, size_px: int, corpus: Sequence[str], seed: int) -> Backbone:
@@ -51,10 +52,9 @@ def new_model(model_config: Any) -> Any:
 def tiny_bridge(model_config: Any) -> InternVLBridge:
     """How the tiny model sees frames: black is 0."""
     return InternVLBridge(
+        Pixels(mean=(0.0, 0.0, 0.0), std=(0.25, 0.25, 0.25)),
         size_px=int(model_config.vision_config.image_size[0]),
         tokens_per_frame=model_config.image_seq_length,
-        mean=(0.0, 0.0, 0.0),
-        std=(0.25, 0.25, 0.25),
         numbered=False,
     )
 

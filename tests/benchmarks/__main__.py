@@ -31,6 +31,7 @@ from skeletonllm.train.config import EngineConfig
 from skeletonllm.train.engine import make_engine, parameter_groups
 from tests.benchmarks.ingest import formats_ingested, ingests
 from tests.benchmarks.measure import Row, duration, rate, timed
+from tests.benchmarks.ranking import ranking
 from tests.benchmarks.rasterize import rasterisers
 from tests.benchmarks.reading import readers
 from tests.benchmarks.recognize import recognitions
@@ -123,14 +124,14 @@ def training(clips: list[Clip], runs: int) -> Iterator[Row]:
         yield duration("train, 16 clips", name, seconds[1:])
 
 
-def ranking(clips: list[Clip], runs: int) -> Iterator[Row]:
-    """All candidate actions of each clip."""
+def recognition(clips: list[Clip], runs: int) -> Iterator[Row]:
+    """All candidate actions of each clip, from the skeletons on."""
     prompt = mqa_prompt(ACTIONS)
     student = SkeletonLLM.build(quickstart().student, corpus=[prompt, *ACTIONS]).eval()
     batch = student.renderer.collate(clips[:32])
     prompts = [prompt] * len(batch)
     what = f"{len(ACTIONS)} candidates, shared prefix"
-    yield rate("rank", what, "clips/s", len(batch), timed(lambda: student.rank(batch, prompts, ACTIONS), runs))
+    yield rate("recognise", what, "clips/s", len(batch), timed(lambda: student.rank(batch, prompts, ACTIONS), runs))
 
 
 # What each part needs of the sample data and the number of runs.
@@ -144,6 +145,7 @@ _PARTS: dict[str, Callable[[list[Clip], Path, int], Iterator[Row]]] = {
     "renderer": lambda clips, root, runs: whole_renderer(clips, runs),
     "rendering": lambda clips, root, runs: rendering(clips, runs),
     "training": lambda clips, root, runs: training(clips, runs),
+    "recognition": lambda clips, root, runs: recognition(clips, runs),
     "ranking": lambda clips, root, runs: ranking(clips, runs),
     "recognize": lambda clips, root, runs: recognitions(clips, runs),
 }
