@@ -152,10 +152,11 @@ def test_a_mistake_that_the_model_explains_is_the_clients(engine, student, monke
 
 def test_a_question_longer_than_the_context_is_refused(engine, student):
     long, many = Heard(), Heard()
-    engine.submit(Work(replace(ASKED, text="word " * 5000), None, long))
-    engine.submit(Work(ASKED, torch.zeros(2100, 3, 32, 32), many))
+    room = student.mllm.config.get_text_config().max_position_embeddings
+    engine.submit(Work(replace(ASKED, text="word " * room), None, long))
+    engine.submit(Work(ASKED, torch.zeros(room, 3, 32, 32), many))
     assert long.refusal().code == many.refusal().code == "context_length_exceeded"
-    assert "2100 frames" in many.refusal().message
+    assert f"{room} frames" in many.refusal().message
 
 
 def test_a_full_queue_refuses_and_whoever_is_gone_is_not_answered(engine, student):
