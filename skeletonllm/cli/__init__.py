@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from skeletonllm.cli import compare, convert, data, draw, explain, learn, look, machine
+from skeletonllm.cli import compare, convert, data, draw, explain, learn, look, machine, share
 from skeletonllm.cli.ingest import ingest
 from skeletonllm.errors import SkeletonLLMError
 
@@ -24,6 +24,9 @@ _VERBS = {
     "evaluate": learn.evaluate,
     "compare": compare.compare,
     "explain": explain.explain,
+    "merge": share.merge,
+    "export": share.export,
+    "push": share.push,
     "env": machine.env,
 }
 
