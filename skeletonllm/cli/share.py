@@ -8,11 +8,12 @@ import tyro
 if TYPE_CHECKING:
     from skeletonllm.model.stored import Stored
 
-Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
+Student = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="STUDENT")]
+Output = Annotated[Path, tyro.conf.arg(aliases=["-o"], metavar="FOLDER")]
 
 
 def merge(
-    student: Annotated[str, tyro.conf.Positional],
+    student: Student,
     output: Output,
     clips: int = 8,
     seed: int = 0,
@@ -43,7 +44,7 @@ def merge(
 
 
 def export(
-    student: Annotated[str, tyro.conf.Positional],
+    student: Student,
     output: Output,
     to: Literal["hf"] = "hf",
     clips: int = 4,
@@ -74,10 +75,10 @@ def export(
 
 
 def push(
-    student: Annotated[str, tyro.conf.Positional],
-    name: Annotated[str, tyro.conf.Positional],
+    student: Student,
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OWNER/NAME")],
     private: bool = False,
-    licence: str | None = None,
+    licence: str = "",
     message: str = "",
     dry_run: bool = False,
 ) -> None:
@@ -100,7 +101,7 @@ def push(
 
     set_up_logging()
     folder, stored = _find(student)
-    if licence is not None:
+    if licence:
         stored = replace(stored, about=replace(stored.about, licence=licence))
     check_shareable(folder, stored)
     if dry_run:

@@ -62,6 +62,7 @@ def export_student(
     asked = [inputs_of(student, clip) for clip in check_clips(num_clips, seed)]
     expected = torch.stack([first_logits(student.mllm, inputs) for inputs in asked])
     with whole_folder(target, RENDERER) as temporary:
+        student.mllm.to(getattr(torch, student.config.backbone.dtype))  # what learned may be kept wider
         student.mllm.save_pretrained(temporary)
         write_settings(student, temporary)
         save_renderer(student.renderer, temporary / RENDERER)
