@@ -57,6 +57,7 @@ def test_the_science_reads_no_environment_variable():
         "skeletonllm/cli/machine.py",
         "skeletonllm/cli/answer.py",  # address and key of a server that is asked
         "skeletonllm/cli/serve.py",  # the key that clients must give
+        "skeletonllm/model/hub.py",  # the token, which no option and no file of ours ever holds
         "skeletonllm/render/rasterize/build.py",  # where compilers and caches are, as every build tool reads it
     }
     readers = {

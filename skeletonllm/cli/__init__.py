@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from skeletonllm.cli import answer, compare, convert, data, draw, explain, learn, look, machine, serve
+from skeletonllm.cli import answer, compare, convert, data, draw, explain, learn, look, machine, serve, share
 from skeletonllm.cli.ingest import ingest
 from skeletonllm.errors import SkeletonLLMError
 
@@ -27,6 +27,9 @@ _VERBS = {
     "recognize": answer.recognize,
     "describe": answer.describe,
     "serve": serve.serve,
+    "merge": share.merge,
+    "export": share.export,
+    "push": share.push,
     "env": machine.env,
 }
 

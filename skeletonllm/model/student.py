@@ -17,12 +17,15 @@ from skeletonllm.answer.results import Answer, Recognition
 from skeletonllm.answer.sources import Asked, Reading, clips_of
 from skeletonllm.answer.student import BATCH_SIZE, MAX_NEW_TOKENS
 from skeletonllm.errors import ConfigError
+from skeletonllm.model.about import About
 from skeletonllm.model.adapters import add_adapter, learn_in_float32, split_parameters
 from skeletonllm.model.backbone import Backbone, load_backbone
 from skeletonllm.model.chat import Chat
 from skeletonllm.model.config import TINY, StudentConfig
 from skeletonllm.model.foreground import foreground_only, shown_tokens
+from skeletonllm.model.hub import commit_in_cache
 from skeletonllm.model.scoring import only, rank_shared
+from skeletonllm.model.weights import settle
 from skeletonllm.render import build_renderer
 from skeletonllm.render.batch import RenderBatch
 from skeletonllm.render.legibility import illegibility
@@ -42,6 +45,11 @@ class SkeletonLLM(nn.Module):
         backbone: the model behind it; its adapter is put in here.
     """
 
+    about: About = About()
+    """Where it comes from."""
+    whole: bool = False
+    """Whether its folder holds the backbone's own weights too."""
+
     def __init__(self, config: StudentConfig, renderer: Renderer, backbone: Backbone) -> None:
         super().__init__()
         self.config = config
@@ -51,6 +59,7 @@ class SkeletonLLM(nn.Module):
         self.bridge = backbone.bridge
         self.chat = Chat(backbone.tokenizer, backbone.bridge)
         self.actions: tuple[str, ...] = ()  # that it was trained on, where its folder says so
+        settle(self.mllm)
         add_adapter(self.mllm, config.adapter)
         if config.backbone.dtype != "float32":
             learn_in_float32(self.mllm, self.bridge.projector)
@@ -70,7 +79,9 @@ class SkeletonLLM(nn.Module):
             else:
                 backbone = load_backbone(config.backbone)
             _tell_size(config, backbone)
-            return cls(config, renderer, backbone)
+            student = cls(config, renderer, backbone)
+            student.about = About(revision=commit_in_cache(config.backbone.name))
+            return student
 
     def forward(
         self, batch: RenderBatch, prompts: Sequence[str], answers: Sequence[str], weights: Tensor | None = None
@@ -185,24 +196,58 @@ class SkeletonLLM(nn.Module):
             for weight in self.named_parts()[part].values():
                 weight.requires_grad_(True)
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Write everything that `from_pretrained` needs into a folder, which appears whole."""
-        from skeletonllm.model.folder import save_student
+    def save_pretrained(self, folder: str | Path, whole: bool = False) -> None:
+        """Write everything that `from_pretrained` needs into a folder, which appears whole.
 
-        save_student(self, folder)
-
-    @classmethod
-    def from_pretrained(cls, folder: Path) -> "SkeletonLLM":
-        """The student of a folder that `save_pretrained` wrote, or of a checkpoint.
+        Args:
+            folder: where; a former student there is replaced, anything else is left alone.
+            whole: write the backbone's own weights too, instead of its name and commit.
 
         Raises:
-            CheckpointError: something is missing, damaged or of another version.
+            CheckpointError: it cannot be written.
+        """
+        from skeletonllm.model.folder import save_student
+
+        save_student(self, Path(folder), whole)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, revision: str | None = None, backbone: str | None = None
+    ) -> "SkeletonLLM":
+        """The student of a folder that `save_pretrained` wrote, of a checkpoint, or of the Hub.
+
+        Args:
+            name: a folder, or OWNER/NAME on the Hub.
+            revision: on the Hub: a commit, branch or tag.
+            backbone: where the backbone is now, if it was moved.
+
+        Raises:
+            CheckpointError: something is missing, damaged, of another version, or cannot be fetched.
         """
         from skeletonllm.model.folder import load_student
 
-        student = load_student(Path(folder))
-        student.actions = student.actions or trained_labels(Path(folder))
+        student = load_student(name, revision, backbone)
+        student.actions = student.about.actions or trained_labels(Path(name))
         return student
+
+    def push_to_hub(self, name: str, private: bool = False, message: str = "") -> str:
+        """Send the student to the Hub, with its card; the token is HF_TOKEN of the environment.
+
+        Args:
+            name: OWNER/NAME.
+            private: whether a new repository is.
+            message: of the commit.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ConfigError: the name cannot be one on the Hub.
+            CheckpointError: there is no token, or the Hub refused.
+        """
+        from skeletonllm.model.sharing import push_student
+
+        return push_student(self, name, private, message)
 
     def recognize(
         self,

@@ -19,6 +19,7 @@ from skeletonllm.train.checkpoint import ENGINE, FORMAT_VERSION, CheckpointMeta
 from skeletonllm.train.config import RunConfig
 from skeletonllm.train.data import Batch, StageData
 from skeletonllm.train.engine import Engine, init_distributed, make_engine, parameter_groups
+from skeletonllm.train.lineage import about_run
 from skeletonllm.train.loop import MetricsFile, Position, train
 
 logger = logging.getLogger(__name__)
@@ -178,6 +179,7 @@ class _Writer:
         watch: _Watch | None,
     ) -> None:
         self._run, self._student, self._engine, self._watch = run, student, engine, watch
+        self._before = student.about
         self._folder, self._position = folder, position
         self._metrics = MetricsFile(folder / METRICS, position.step) if position.rank == 0 else None
         self._last: dict[str, int | float] = {}
@@ -193,13 +195,15 @@ class _Writer:
 
     def save(self, step: int) -> None:
         """One checkpoint."""
+        fingerprint, num_steps = fingerprint_of(self._run), self._position.num_steps
+        self._student.about = about_run(self._before, self._run, fingerprint, step, num_steps)
         kept = {name: value for name, value in self._last.items() if name.startswith(("train/", "renderer/"))}
         meta = CheckpointMeta(
             format_version=FORMAT_VERSION,
             step=step,
-            num_steps=self._position.num_steps,
+            num_steps=num_steps,
             stage=self._run.stage.name,
-            fingerprint=fingerprint_of(self._run),
+            fingerprint=fingerprint,
             world_size=self._engine.world_size,
             files={},
             metrics=kept,

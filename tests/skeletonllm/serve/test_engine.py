@@ -153,7 +153,7 @@ def test_a_mistake_that_the_model_explains_is_the_clients(engine, student, monke
 def test_a_question_longer_than_the_context_is_refused(engine, student):
     long, many = Heard(), Heard()
     room = student.mllm.config.get_text_config().max_position_embeddings
-    engine.submit(Work(replace(ASKED, text="word " * room), None, long))
+    engine.submit(Work(replace(ASKED, text="word " * (8 * room)), None, long))
     engine.submit(Work(ASKED, torch.zeros(room, 3, 32, 32), many))
     assert long.refusal().code == many.refusal().code == "context_length_exceeded"
     assert f"{room} frames" in many.refusal().message
