@@ -34,14 +34,14 @@ def about_run(before: About, run: RunConfig, fingerprint: str, step: int, num_st
         code_version=package_version("skeletonllm"),
     )
     clips, examples = _manifest(run.clips), _manifest(run.examples)
-    data = [_facts(run.clips, clips), _facts(run.examples, examples)]
-    new = {one.fingerprint for one in data}
+    shown, asked = _facts(run.clips, clips), _facts(run.examples, examples)
+    earlier = (one for one in before.data if one.fingerprint not in (shown.fingerprint, asked.fingerprint))
     config = examples.config if examples is not None else {}
     return replace(
         before,
         split=_split(config.get("protocol")) or before.split,
         actions=tuple(config.get("actions", ())) or before.actions,
-        data=(*(one for one in before.data if one.fingerprint not in new), *data),
+        data=(shown, *earlier, asked),
         stages=(*before.stages, now),
         scores=(),
     )
