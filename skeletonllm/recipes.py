@@ -57,10 +57,11 @@ def quickstart() -> Recipe:
         adapter=AdapterConfig(kind="full"),
         render=RenderConfig(size_px=64, num_frames=8, gaussians_per_bone=4, backend="auto"),
     )
-    rates = LearningRates(renderer=3e-2, projector=1e-3, language_adapter=1e-3)
+    first = LearningRates(renderer=3e-2, projector=1e-3, language_adapter=1e-3)
+    rates = replace(first, renderer=2e-3)
     everything = ("renderer", "projector", "language_adapter")
     stages = (
-        StageConfig("render_warmup", everything, ("mqa",), epochs=4.0, learning_rates=rates),
+        StageConfig("render_warmup", everything, ("mqa",), epochs=4.0, learning_rates=first),
         StageConfig("disc_ft", everything, ("yes_no", "mqa"), epochs=1.0, learning_rates=rates),
         StageConfig("cr_distill", everything, ("chain", "mqa"), epochs=2.0, learning_rates=rates),
         StageConfig(

@@ -175,16 +175,16 @@ def _model(whom: Whom) -> "SkeletonLLM | RemoteModel":
         return _remote(whom)
     if whom.renderer is not None:
         raise ConfigError("--renderer goes with a server; a student has its own")
-    return load_student(Path(whom.model))
+    return load_student(whom.model)
 
 
-def load_student(folder: Path) -> "SkeletonLLM":
-    """The student of a folder, on the GPU where there is one, in evaluation mode."""
+def load_student(name: str | Path) -> "SkeletonLLM":
+    """The student of a folder or of the Hub, on the GPU where there is one, in evaluation mode."""
     import torch
 
     from skeletonllm.model.student import SkeletonLLM
 
-    student = SkeletonLLM.from_pretrained(folder)
+    student = SkeletonLLM.from_pretrained(name)
     return student.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from skeletonllm.cli.learn import quiet
 
 _WORKDIR = Path("skeletonllm-work")
-_WIDTH = 112
+_WIDTH = 128
 
 
 def compare(

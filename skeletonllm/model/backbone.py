@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from skeletonllm.errors import BackendError, ConfigError
 from skeletonllm.model.config import BackboneConfig
 from skeletonllm.model.families import check_family, make_bridge
 from skeletonllm.model.families.bridge import Bridge, Processor
-
-_WEIGHTS = ("*.safetensors", "*.bin")
 
 
 @dataclass(frozen=True)
@@ -37,17 +36,19 @@ def load_backbone(config: BackboneConfig) -> Backbone:
     try:
         model_config = AutoConfig.from_pretrained(config.name, trust_remote_code=False)
         check_family(model_config)
-        if folder.is_dir() and not any(path for pattern in _WEIGHTS for path in folder.glob(pattern)):
+        if folder.is_dir() and not any(folder.glob("*.safetensors")):
             raise ConfigError(
-                f"backbone {config.name!r} is a folder without weights ({' or '.join(_WEIGHTS)}); "
+                f"backbone {config.name!r} is a folder without weights (*.safetensors); "
                 "give one that `save_pretrained` wrote, or copy the weights into it"
             )
         bridge = make_bridge(model_config, read_processor(config.name))
         tokenizer = AutoTokenizer.from_pretrained(config.name, trust_remote_code=False)
         if not tokenizer.chat_template:
             tokenizer.chat_template = _read_json(config.name, "chat_template.json").get("chat_template")
-        mllm = AutoModelForImageTextToText.from_pretrained(config.name, dtype=getattr(torch, config.dtype))
-    except (OSError, ValueError) as error:
+        mllm = AutoModelForImageTextToText.from_pretrained(
+            config.name, dtype=getattr(torch, config.dtype), use_safetensors=True
+        )
+    except (OSError, ValueError, SafetensorError) as error:
         if isinstance(error, ConfigError):
             raise ConfigError(f"backbone {config.name!r}: {error}") from error
         raise _not_loaded(config.name, error) from error

@@ -203,7 +203,7 @@ def _use() -> str:
     return (
         "## Use\n\n```python\nfrom skeletonllm.model.student import SkeletonLLM\n\n"
         'model = SkeletonLLM.from_pretrained("THIS_FOLDER_OR_NAME").eval()\n```\n\n'
-        "```bash\nskeletonllm explain THIS_FOLDER RECORDING --actions wave bow\n"
+        "```bash\nskeletonllm recognize RECORDING --model THIS_FOLDER\n"
         "skeletonllm export THIS_FOLDER -o PLAIN_FOLDER   # a plain transformers checkpoint\n```\n\n"
         "No file is pickled, and no code comes with the weights; each file's SHA-256 is in `student.json`."
     )

@@ -121,7 +121,7 @@ def test_what_was_answered_before_a_server_failed_is_shown(made, capsys):
         (["recognize", "FILE", "-m", "openai:x@http://127.0.0.1:9/v1"], "--labels: none given"),
         (["recognize", "FILE", "-m", "STUDENT", "--labels", "a,,b"], "'' is no label"),
         (["recognize", "FILE", "-m", "STUDENT", "--labels", "a,a"], "is there 2 times"),
-        (["recognize", "FILE", "-m", "nowhere", *LABELS], "nowhere/student.json: cannot be read"),
+        (["recognize", "FILE", "-m", "nowhere", *LABELS], "nowhere: cannot be read: no such folder"),
         (["recognize", "nowhere.bvh", "-m", "STUDENT", *LABELS], "nowhere.bvh: no such file"),
         (["recognize", "-m", "STUDENT", *LABELS], "no file"),
         (["recognize", "FILE", "-m", "STUDENT", *LABELS, "--renderer", "STUDENT"], "--renderer goes with a server"),

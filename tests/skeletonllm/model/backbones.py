@@ -1,12 +1,14 @@
 """Backbones of each family for the tests of folders: a new family is one more writer."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from skeletonllm.model.config import AdapterConfig, BackboneConfig, StudentConfig
 from skeletonllm.model.student import SkeletonLLM
+from tests.families import FAMILIES, write_family
 from tests.students import SMALL, tiny_student, write_internvl
 
 LORA, FULL = AdapterConfig(kind="lora", rank=2), AdapterConfig(kind="full")
@@ -18,7 +20,10 @@ def _internvl(folder: Path, seed: int = 0) -> Path:
         return write_internvl(folder)
 
 
-BACKBONES: dict[str, Callable[..., Path]] = {"internvl": _internvl}
+BACKBONES: dict[str, Callable[..., Path]] = {
+    "internvl": _internvl,
+    **{name: partial(write_family, name) for name in FAMILIES if name != "internvl3"},
+}
 # Every kind of student: the tiny one, and each family with LoRA or with its language part trained whole.
 KINDS = ["tiny", *(f"{family}-{adapter}" for family in BACKBONES for adapter in ("lora", "full"))]
 
