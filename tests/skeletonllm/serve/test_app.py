@@ -207,7 +207,7 @@ def test_malformed_requests_leave_it_up(server, recording):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 9))
+@pytest.mark.parametrize("seed", [1, 2])
 def test_many_malformed_requests_leave_it_up(server, recording, seed):
     attack(server, recording, 500, seed)
 
