@@ -1,7 +1,7 @@
-"""Pictures for people, drawn by the renderers before training: `python -m tests.figures --data FOLDER --out FOLDER`.
+"""Pictures for people: `python -m tests.figures --data FOLDER --student CHECKPOINT --out FOLDER`.
 
 Writes a contact sheet with one row per format of real recordings (where there are any), a body with fewer and fewer joints,
-and a kick, a wave and a push by every renderer.
+and a kick, a wave and a push by every renderer, before training and as a student learned it.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from skeletonllm.errors import SkeletonLLMError
+from skeletonllm.model.student import SkeletonLLM, with_renderer
 from skeletonllm.render import build_renderer
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.render.picture import to_bytes
@@ -53,6 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("figures"), help="folder for the pictures")
     parser.add_argument("--data", type=Path, default=DATA, help="folder with a folder per data set")
     parser.add_argument("--paper-weights", default="", help="safetensors of the paper's renderer, to draw it too")
+    parser.add_argument("--student", type=Path, help="a checkpoint, to draw with what it learned too")
     parser.add_argument("--backend", default="cpu")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -62,7 +64,7 @@ def main() -> None:
     else:
         print(f"{arguments.data}: no recordings, so no contact sheet of formats")
     save(thinning(_built(config)), arguments.out / "thinning.png")
-    renderers = _renderers(config, arguments.paper_weights)
+    renderers = _renderers(config, arguments.paper_weights, arguments.student)
     for action in ("kick", "wave", "push"):
         save(side_by_side(action, renderers), arguments.out / f"{action}.png")
 
@@ -158,10 +160,13 @@ def _row_of(folder: str, clip: Clip, labels: dict[tuple[str, str], str], rendere
     return Row(said, lines, draw(clip, renderer))
 
 
-def _renderers(config: RenderConfig, paper_weights: str) -> dict[str, Renderer]:
-    """Every renderer that this version has, by name."""
+def _renderers(config: RenderConfig, paper_weights: str, student: Path | None) -> dict[str, Renderer]:
+    """Every renderer that this version has, by name, and the student's."""
     names = ["draction", "skeleton_2d", "skeleton_3d_velocity", "jtm", *(["paper"] if paper_weights else [])]
-    made = {}
+    made: dict[str, Renderer] = {}
+    if student is not None:
+        learned = SkeletonLLM.from_pretrained(student)
+        made["draction, learned"] = with_renderer(learned, size_px=config.size_px, num_frames=config.num_frames).eval()
     for name in names:
         weights = paper_weights if name == "paper" else ""
         made[name] = _built(replace(config, renderer=name, paper_weights=weights))  # pyright: ignore

@@ -6,6 +6,7 @@ import pytest
 
 from skeletonllm.skeleton.simulate import write_sample_data
 from tests import figures
+from tests.students import tiny_student
 
 
 @pytest.mark.slow
@@ -23,6 +24,11 @@ def test_every_picture_for_people_is_drawn(tmp_path, monkeypatch, capsys) -> Non
     with Image.open(out / "formats.png") as sheet:
         height = sheet.height
     assert height == 50 * int(capsys.readouterr().out.split("formats.png: ")[1].split()[0]) > 50
-    monkeypatch.setattr(sys, "argv", ["figures", "--out", str(tmp_path / "again"), "--data", str(tmp_path / "nothing")])
+    tiny_student().save_pretrained(tmp_path / "student")
+    asked = {"--out": "again", "--data": "nothing", "--student": "student"}
+    words = [word for name, folder in asked.items() for word in (name, str(tmp_path / folder))]
+    monkeypatch.setattr(sys, "argv", ["figures", *words])
     figures.main()
-    assert "no recordings" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no recordings" in said
+    assert "kick.png: 5 rows" in said
