@@ -124,24 +124,17 @@ def _llava(token: Callable[[str], int], words: dict[str, Any]) -> Any:
     )
 
 
-def _smolvlm(token: Callable[[str], int], words: dict[str, Any]) -> Any:
-    return hf.SmolVLMConfig(
-        vision_config=_tower(),
-        text_config=_text(**words, model_type="llama"),
-        image_token_id=token("<image>"),
-        scale_factor=2,
-        pad_token_id=0,
-    )
+def _smolvlm(config: Any) -> Callable[[Callable[[str], int], dict[str, Any]], Any]:
+    def make(token: Callable[[str], int], words: dict[str, Any]) -> Any:
+        return config(
+            vision_config=_tower(),
+            text_config=_text(**words, model_type="llama"),
+            image_token_id=token("<image>"),
+            scale_factor=2,
+            pad_token_id=0,
+        )
 
-
-def _idefics3(token: Callable[[str], int], words: dict[str, Any]) -> Any:
-    return hf.Idefics3Config(
-        vision_config=_tower(),
-        text_config=_text(**words, model_type="llama"),
-        image_token_id=token("<image>"),
-        scale_factor=2,
-        pad_token_id=0,
-    )
+    return make
 
 
 def _gemma3(token: Callable[[str], int], words: dict[str, Any]) -> Any:
@@ -230,7 +223,7 @@ FAMILIES = {
         "pixel_values_videos",
     ),
     "smolvlm": Family(
-        _smolvlm,
+        _smolvlm(hf.SmolVLMConfig),
         {
             "image_token": "<image>",
             "fake_image_token": "<fake_token_around_image>",
@@ -275,7 +268,7 @@ FAMILIES = {
     ),
 }
 
-FAMILIES["idefics3"] = replace(FAMILIES["smolvlm"], config=_idefics3)
+FAMILIES["idefics3"] = replace(FAMILIES["smolvlm"], config=_smolvlm(hf.Idefics3Config))
 
 
 def family_tokenizer(name: str) -> Any:

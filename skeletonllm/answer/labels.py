@@ -6,12 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from skeletonllm.errors import ConfigError, ShardError
-from skeletonllm.shards.manifest import read_manifest
+from skeletonllm.errors import ConfigError
 
 MAX_LABELS = 1000
 _LONGEST = 200
-_RUN = "run.json"
 _MAX_FILE_BYTES = 1 << 20
 
 
@@ -57,16 +55,6 @@ def labels_from(text: str) -> tuple[str, ...]:
     if "," not in text and (path.suffix in (".txt", ".json") or "/" in text):
         raise ConfigError(f"--labels {text}: no such file; give a file with one label a line, or `wave,bow,kick`")
     return checked_labels([label.strip() for label in text.split(",")])
-
-
-def trained_labels(folder: Path) -> tuple[str, ...]:
-    """The actions that the student of a checkpoint was trained on, from the run that wrote it; empty if it is not there."""
-    try:
-        run = json.loads((folder.resolve().parents[1] / _RUN).read_text())
-        actions: Any = read_manifest(run["examples"]["path"]).config["actions"]
-        return checked_labels(actions)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, ShardError):
-        return ()
 
 
 def _read(path: Path) -> list[Any]:

@@ -27,8 +27,12 @@ class Student(Protocol):
     """What is needed of a student; `SkeletonLLM` has it."""
 
     renderer: Any
-    actions: tuple[str, ...]
     training: bool
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """That it was trained on; empty where that is not known."""
+        ...
 
     def rank(self, batch: Any, prompts: Sequence[str], candidates: Sequence[str]) -> Float[Tensor, "batch candidates"]:
         """Mean log-likelihood per token of each candidate after each prompt."""

@@ -1,6 +1,5 @@
 """The verb that explains an answer."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -58,7 +57,9 @@ def explain(
     if output.suffix not in _WRITTEN:
         raise ConfigError(f"--output {output}: its name says no kind of file; end it in {' or '.join(_WRITTEN)}")
     student = SkeletonLLM.from_pretrained(checkpoint).eval()
-    candidates = actions or _trained_with(checkpoint)
+    candidates = actions or student.actions
+    if not candidates:
+        raise ConfigError(f"{checkpoint}: does not say its candidates; name them: --actions wave kick")
     if len(candidates) < 2:
         raise ConfigError(f"--actions: {len(candidates)} candidates; give at least two: --actions wave kick")
     found = _clip(source, clip, index, reading)
@@ -68,21 +69,6 @@ def explain(
         write_whole(json, numbers_of(explanation))
     print(summary_of(explanation))
     print(output)
-
-
-def _trained_with(checkpoint: Path) -> Sequence[str]:
-    """The candidates that the student's examples name."""
-    from pipelines.launch import read_run
-    from skeletonllm.errors import CheckpointError, ConfigError, ShardError
-    from skeletonllm.shards.manifest import CheckpointRef, read_manifest
-
-    try:
-        run = read_run(CheckpointRef("the student", str(checkpoint.resolve()), ""))
-        return tuple(read_manifest(run.examples.path).config["actions"])
-    except (CheckpointError, ShardError, KeyError) as error:
-        raise ConfigError(
-            f"{checkpoint}: does not say its candidates ({error}), or name them: --actions wave kick"
-        ) from error
 
 
 def _clip(source: Path, clip_id: str | None, index: int, reading: Reading) -> "Clip":

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from skeletonllm.answer import student as answer
-from skeletonllm.answer.labels import trained_labels
 from skeletonllm.answer.results import Answer, Recognition
 from skeletonllm.answer.sources import Asked, Reading, clips_of
 from skeletonllm.answer.student import BATCH_SIZE, MAX_NEW_TOKENS
@@ -58,7 +57,6 @@ class SkeletonLLM(nn.Module):
         self.tokenizer = backbone.tokenizer
         self.bridge = backbone.bridge
         self.chat = Chat(backbone.tokenizer, backbone.bridge)
-        self.actions: tuple[str, ...] = ()  # that it was trained on, where its folder says so
         settle(self.mllm)
         add_adapter(self.mllm, config.adapter)
         if config.backbone.dtype != "float32":
@@ -100,6 +98,11 @@ class SkeletonLLM(nn.Module):
         loss = self._answer_loss(frames, prompts, answers, weights)
         legibility = self.renderer.config.legibility
         return loss + legibility * illegibility(frames) if legibility else loss
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """That it was trained on, where its folder says so."""
+        return self.about.actions
 
     def frames(self, batch: RenderBatch | Tensor) -> Float[Tensor, "batch frames 3 height width"]:
         """What the backbone sees of clips; pictures in [0, 1], or none at all, pass as they are."""
@@ -226,9 +229,7 @@ class SkeletonLLM(nn.Module):
         """
         from skeletonllm.model.folder import load_student
 
-        student = load_student(name, revision, backbone)
-        student.actions = student.about.actions or trained_labels(Path(name))
-        return student
+        return load_student(name, revision, backbone)
 
     def push_to_hub(self, name: str, private: bool = False, message: str = "") -> str:
         """Send the student to the Hub, with its card; the token is HF_TOKEN of the environment.

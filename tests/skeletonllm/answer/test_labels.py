@@ -1,10 +1,7 @@
-import json
-
 import pytest
 
-from skeletonllm.answer.labels import checked_labels, labels_from, trained_labels
+from skeletonllm.answer.labels import checked_labels, labels_from
 from skeletonllm.errors import ConfigError
-from skeletonllm.shards.manifest import Manifest, dataset_folder, write_manifest
 
 
 @pytest.mark.parametrize(
@@ -49,15 +46,3 @@ def test_a_bad_file_of_labels_is_told(content, said, tmp_path):
 def test_a_file_that_is_not_there_is_told():
     with pytest.raises(ConfigError, match="no such file"):
         labels_from("nowhere/labels.txt")
-
-
-def test_a_checkpoint_knows_the_actions_that_it_was_trained_on(tmp_path):
-    folder = dataset_folder(tmp_path, "examples", "made-by-a-test")
-    ref = write_manifest(
-        folder, Manifest("examples", "examples", 1, "test", 1, {"actions": ["wave", "bow"]}, [], "made-by-a-test", [])
-    )
-    checkpoint = tmp_path / "run" / "checkpoints" / "step_000001"
-    checkpoint.mkdir(parents=True)
-    (tmp_path / "run" / "run.json").write_text(json.dumps({"examples": {"path": ref.path}}))
-    assert trained_labels(checkpoint) == ("wave", "bow")
-    assert trained_labels(tmp_path) == ()

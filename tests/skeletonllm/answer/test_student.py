@@ -5,6 +5,7 @@ import pytest
 
 from skeletonllm.answer import student as answer
 from skeletonllm.errors import ConfigError, DataError
+from skeletonllm.model.about import About
 from skeletonllm.model.student import SkeletonLLM
 from skeletonllm.reasoning.prompts import mqa_prompt
 from skeletonllm.skeleton.formats import plain_numpy
@@ -38,11 +39,11 @@ def test_a_recording_is_asked_about_by_its_path(student, tmp_path):
 
 
 def test_labels_of_training_are_the_default(student):
-    student.actions = ("wave", "bow")
+    student.about = About(actions=("wave", "bow"))
     try:
         assert {one.label for one in student.recognize(CLIPS[0])[0].candidates} == {"wave", "bow"}
     finally:
-        student.actions = ()
+        student.about = About()
     with pytest.raises(ConfigError, match="none given"):
         student.recognize(CLIPS[0])
 
