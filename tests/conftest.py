@@ -32,6 +32,11 @@ hypothesis.settings.register_profile("search", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("here")
 
 
+def pytest_collection_modifyitems(items):
+    """The longest file first, so that a second process has all the others to itself meanwhile."""
+    items.sort(key=lambda item: item.path.name != "test_end_to_end.py")
+
+
 @pytest.fixture(scope="session")
 def ray_cluster():
     """One local Ray for the whole run, started by our own code."""
