@@ -11,7 +11,7 @@ from skeletonllm.errors import DataError
 _SHRINKAGE = 0.2
 # Of a statistic's whole variance, so much is taken as that within an action, at least: what never differs within one (how
 # many persons there are) would else decide all.
-_LEAST_WITHIN = 0.1
+_LEAST_WITHIN = 0.03
 _SAME = 1e-9
 
 Batch = tuple[Sequence[str], Float[np.ndarray, "clips statistics"]]
@@ -23,9 +23,9 @@ def kinematic_strengths(
     """How close each action's (row) mean motion is to each other one's (column): one over the squared distance.
 
     The distance is Mahalanobis', by the covariance of the statistics within actions: what varies among clips of one action
-    tells nothing, and what is said by several statistics counts once. One over its square needs no scale to be chosen, and
-    came nearest to what trained students take for what (see `tests.benchmarks pairs`). The clips are read twice, in
-    batches, so that memory does not grow with them.
+    tells little, and what several statistics say counts little more than once. One over its square needs no scale to be
+    chosen, and came nearest to what trained students take for what (`python -m tests.agreement` measures it). The clips
+    are read twice, in batches, so that memory does not grow with them.
 
     Args:
         read: the clips' actions and their `motion_statistics`, in batches; the same each time.
@@ -50,7 +50,7 @@ def kinematic_strengths(
     both = (known[:, None] & known[None])[..., useful]
     standard = (means / scales)[:, useful]
     apart = np.where(both, standard[:, None] - standard[None], 0.0)
-    solved = np.linalg.solve(correlation, apart.reshape(-1, apart.shape[-1]).T).T.reshape(apart.shape)
+    solved = np.linalg.solve(correlation, apart.reshape(len(actions) ** 2, -1).T).T.reshape(apart.shape)
     strengths = 1 / np.maximum((apart * solved).sum(-1), _SAME)
     has_clips = known.any(1)
     return strengths * np.outer(has_clips, has_clips) * ~np.eye(len(actions), dtype=bool)

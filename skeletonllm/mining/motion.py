@@ -107,7 +107,7 @@ def _of_path(path: _Path | None, fps: float, flat: bool) -> list[float]:
     speed = np.linalg.norm(np.diff(path, axis=0), axis=-1) * fps if len(path) > 1 else np.zeros(1)
     start, middle, end = np.array_split(path, 3) if len(path) >= 3 else [path] * 3
     sideways, up, forward = np.ptp(path, axis=0)
-    turns = _count_turns(path[:, np.ptp(path, axis=0).argmax()]) * fps / len(path)
+    turns = max(map(_count_turns, path.T)) * fps / len(path)
     heights = [part[:, 1].mean() for part in (start, middle, end)]
     depth = [np.nan] * 3 if flat else [forward, sideways, middle[:, 2].mean()]
     return [
