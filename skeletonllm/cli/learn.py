@@ -1,6 +1,5 @@
 """Verbs that start a flow: quickstart, mine, chains, train, evaluate. Each also runs as a deployment."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,41 +67,14 @@ def mine(
     """
     quiet()
     from flows.mine_pairs import mine_pairs
+    from skeletonllm.cli.pairs import pairs_table
     from skeletonllm.shards.reader import ShardReader
 
     pairs = mine_pairs(
         workdir=str(workdir), recipe=recipe, hold_out=hold_out, evidence=None if evidence is None else list(evidence)
     )
-    _print(_pairs_table(ShardReader(pairs).table().to_pylist()))
+    _print(pairs_table(ShardReader(pairs).table().to_pylist()))
     print(pairs.path)
-
-
-def _pairs_table(rows: Sequence[dict[str, Any]]) -> Any:
-    """The pairs of each action; a kind of evidence that did not speak has no column, or a dash where others did."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    shown = [kind for kind in ("student", "kinematics", "teacher") if any(row[kind] is not None for row in rows)]
-    table = Table(
-        title="taken for one another",
-        title_justify="left",
-        caption="share of what the action may be taken for",
-        show_edge=False,
-    )
-    for name in ("action", "taken for"):
-        table.add_column(name)
-    for name in ("score", *shown, *(["mistaken"] if "student" in shown else [])):
-        table.add_column(name, justify="right")
-    last = None
-    for row in rows:
-        if last not in (None, row["action"]):
-            table.add_section()
-        numbers = ["-" if row[kind] is None else f"{row[kind]:.2f}" for kind in ("score", *shown)]
-        mistaken = ["-" if row["mistaken"] is None else str(row["mistaken"])] if "student" in shown else []
-        first = "" if row["action"] == last else escape(row["action"])
-        table.add_row(first, escape(row["confused_with"]), *numbers, *mistaken)
-        last = row["action"]
-    return table
 
 
 def chains(
