@@ -101,11 +101,12 @@ def test_every_stage_has_its_checkpoint_and_the_tested_performer_trained_nothing
     tested = {
         clips.by_id(row["clip_id"]).source.subject for row in rows(names["predictions"]) if row["format"] != "bvh"
     }
-    for name in ("chains", "examples_render_warmup", "examples_cr_distill", "training_predictions"):
+    for name in ("chains", "examples_render_warmup", "examples_cr_distill", "training_predictions", "motion"):
         learned = {clips.by_id(row["clip_id"]).source for row in rows(names[name])}
         assert learned
         assert not tested & {source.subject for source in learned}
         assert "bvh" not in {source.format for source in learned}
+    assert {row["evidence"] for row in rows(names["pairs"])} == {"student, kinematics"}
 
 
 def test_the_first_and_the_last_step_say_how_much_the_renderer_shows_of_motion_and_how_much_it_learns(finished):

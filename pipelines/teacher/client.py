@@ -14,7 +14,6 @@ from pipelines.settings import Settings
 from pipelines.teacher.replies import ReplyStore
 from pipelines.teacher.request import TeacherReply, TeacherRequest
 from skeletonllm.errors import TeacherBusyError, TeacherError
-from skeletonllm.reasoning.chain import CHAIN_SCHEMA
 
 logger = logging.getLogger(__name__)
 
@@ -143,7 +142,7 @@ class OpenAITeacher:
         import openai
 
         while True:
-            arguments = self._arguments(sampling)
+            arguments = self._arguments(request, sampling)
             try:
                 return self._client.chat.completions.create(
                     model=request.model,
@@ -158,8 +157,8 @@ class OpenAITeacher:
                 logger.info("%s does not take %s (%.100s); going on without it", self._who(request), unknown, error)
                 self._unknown.add(unknown)
 
-    def _arguments(self, sampling: dict[str, Any]) -> dict[str, Any]:
-        schema = {"type": "json_schema", "json_schema": {"name": "chain", "strict": True, "schema": CHAIN_SCHEMA}}
+    def _arguments(self, request: TeacherRequest, sampling: dict[str, Any]) -> dict[str, Any]:
+        schema = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": request.schema}}
         arguments = {**sampling, "response_format": schema}
         if "max_tokens" in self._unknown and "max_tokens" in sampling:
             arguments["max_completion_tokens"] = sampling["max_tokens"]  # its name with newer OpenAI models

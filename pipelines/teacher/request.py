@@ -1,6 +1,6 @@
 """What a teacher is asked, and what it answers. A request is a fact: its key is the hash of what was really asked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from skeletonllm.plain import digest
@@ -16,12 +16,14 @@ class TeacherRequest:
         messages: of the chat-completions protocol.
         sampling: such as `temperature` and `max_tokens`.
         base_url: of the server; two servers may give one name to two models.
+        schema: JSON schema of the answer.
     """
 
     model: str
     messages: tuple[dict[str, Any], ...]
     sampling: dict[str, Any]
     base_url: str = ""
+    schema: dict[str, Any] = field(default_factory=lambda: CHAIN_SCHEMA)
 
     @property
     def key(self) -> str:
@@ -32,7 +34,7 @@ class TeacherRequest:
                 "messages": list(self.messages),
                 "sampling": self.sampling,
                 "base_url": self.base_url,
-                "schema": CHAIN_SCHEMA,
+                "schema": self.schema,
             }
         )
 

@@ -1,7 +1,7 @@
 """Verbs that start a flow: quickstart, mine, chains, train, evaluate. Each also runs as a deployment."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -49,21 +49,31 @@ def quickstart(
     _print(summary_table_of(Path(report)))
 
 
-def mine(workdir: Path = _WORKDIR, recipe: str | None = None, hold_out: str | None = None) -> None:
-    """Mine the actions that the first stage's student takes for one another.
+def mine(
+    workdir: Path = _WORKDIR,
+    recipe: str | None = None,
+    hold_out: str | None = None,
+    evidence: tuple[Literal["student", "kinematics", "teacher"], ...] | None = None,
+) -> None:
+    """Mine the actions that are taken for one another: by a student, by how the joints move, by a teacher.
 
     Args:
-        workdir: holds the clips and the trained first stage.
+        workdir: holds the clips, and the trained first stage if the student is to speak.
         recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
         hold_out: which clips test; they are not mined.
+        evidence: who speaks: the first stage's `student`, the `kinematics` of the clips, the `teacher` (it is told the
+            names alone). By default the first two, and the teacher if SKELETONLLM_TEACHER_MODEL names one. Kinematics
+            alone need no trained model.
     """
     quiet()
     from flows.mine_pairs import mine_pairs
+    from skeletonllm.cli.pairs import pairs_table
     from skeletonllm.shards.reader import ShardReader
 
-    pairs = mine_pairs(workdir=str(workdir), recipe=recipe, hold_out=hold_out)
-    for row in ShardReader(pairs).table().to_pylist():
-        print(f"{row['action']} -> {row['confused_with']}: {row['score']:.3f}, {row['count']} mistaken")
+    pairs = mine_pairs(
+        workdir=str(workdir), recipe=recipe, hold_out=hold_out, evidence=None if evidence is None else list(evidence)
+    )
+    _print(pairs_table(ShardReader(pairs).table().to_pylist()))
     print(pairs.path)
 
 

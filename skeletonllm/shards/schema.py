@@ -43,14 +43,37 @@ CLIPS = pa.schema(
     ]
 )
 
-# One confusable pair a row; see skeletonllm.mining.
+# One confusable pair a row; see skeletonllm.mining.merge. What did not speak is null.
 PAIRS = pa.schema(
     [
         pa.field("action", pa.string(), nullable=False),
         pa.field("confused_with", pa.string(), nullable=False),
         pa.field("score", pa.float64(), nullable=False),
-        pa.field("count", pa.int64(), nullable=False),
+        pa.field("student", pa.float64()),
+        pa.field("kinematics", pa.float64()),
+        pa.field("teacher", pa.float64()),
+        pa.field("mistaken", pa.int64()),
         pa.field("evidence", pa.string(), nullable=False),
+    ]
+)
+
+# The motion of one clip a row, in the order of skeletonllm.mining.motion's STATISTICS.
+MOTION = pa.schema(
+    [
+        pa.field("clip_id", pa.string(), nullable=False),
+        pa.field("action", pa.string(), nullable=False),
+        pa.field("statistics", pa.list_(pa.float32()), nullable=False),
+    ]
+)
+
+# One action that a teacher names as similar a row; rank 1 is the most alike.
+SIMILAR = pa.schema(
+    [
+        pa.field("action", pa.string(), nullable=False),
+        pa.field("similar", pa.string(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("teacher", pa.string(), nullable=False),
     ]
 )
 
@@ -104,6 +127,8 @@ REJECTED = pa.schema(
 SCHEMAS = {
     "clips": CLIPS,
     "pairs": PAIRS,
+    "motion": MOTION,
+    "similar": SIMILAR,
     "chains": CHAINS,
     "examples": EXAMPLES,
     "predictions": PREDICTIONS,

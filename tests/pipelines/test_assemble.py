@@ -36,7 +36,7 @@ def test_only_clips_of_the_training_split_are_asked_about(tmp_path, clips):
 
 
 def test_a_confusable_partner_gives_a_yes_and_a_no(tmp_path, clips):
-    pair = {"action": "wave", "confused_with": "kick", "score": 0.5, "count": 1, "evidence": "student"}
+    pair = {"action": "wave", "confused_with": "kick", "score": 0.5, "evidence": "kinematics"}
     pairs = write_dataset(tmp_path, "pairs", pa.Table.from_pylist([pair], schema=PAIRS))
     rows = [(row["clip_id"], row["target"], row["prompt"]) for row in examples(tmp_path, clips, "yes_no", pairs=pairs)]
     assert rows == [

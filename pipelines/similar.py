@@ -1,0 +1,103 @@
+"""Names of actions -> the teacher -> for each the ones that it holds for most alike. It sees no clip."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.executor import Build, Rejected, ShardOutput, write_table
+from pipelines.settings import read_settings
+from pipelines.teacher.request import TeacherReply, TeacherRequest
+from skeletonllm.errors import DataError
+from skeletonllm.plain import digest
+from skeletonllm.reasoning.similar import SIMILAR_SCHEMA, SimilarActions, parse_similar, similar_actions_messages
+from skeletonllm.shards.manifest import DatasetRef
+from skeletonllm.shards.schema import SIMILAR
+
+VERSION = 1
+
+Ask = Callable[[TeacherRequest], TeacherReply]
+
+_SAMPLING: dict[str, Any] = {"temperature": 0.0, "max_tokens": 1024}
+_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class SimilarConfig:
+    """Who is asked about which actions."""
+
+    actions: tuple[str, ...]
+    model: str
+    base_url: str = ""
+    count: int = 5
+    """So many others are asked for, as in the paper."""
+
+
+def configure(actions: tuple[str, ...]) -> SimilarConfig:
+    """Ask the teacher that the settings name."""
+    settings = read_settings()
+    return SimilarConfig(actions, settings.teacher_model, settings.teacher_url)
+
+
+def teacher(replies: Path) -> Ask:
+    """The teacher that the settings name; its replies are kept where those about clips are."""
+    from pipelines.teacher.client import OpenAITeacher
+    from pipelines.teacher.replies import ReplyStore
+
+    return OpenAITeacher(read_settings(), ReplyStore(replies)).ask
+
+
+def run(config: SimilarConfig, root: Path, ask: Ask) -> DatasetRef:
+    """Ask once about each action; what was asked before is not asked again.
+
+    Raises:
+        TeacherError: the teacher refused, or did not answer; nothing is written.
+        DataError: no reply could be used.
+    """
+    asked = digest([request.key for request in requests(config)])
+    build = Build("similar", "similar", VERSION, {**vars(config), "asked": asked}, [], "similar")
+    return write_table(build, root, lambda: _output(config, ask_similar(ask, config)))
+
+
+def requests(config: SimilarConfig) -> list[TeacherRequest]:
+    """What is asked, action by action."""
+    return [
+        TeacherRequest(
+            config.model,
+            tuple(similar_actions_messages(action, config.actions, config.count)),
+            _SAMPLING,
+            config.base_url,
+            SIMILAR_SCHEMA,
+        )
+        for action in config.actions
+    ]
+
+
+def ask_similar(ask: Ask, config: SimilarConfig) -> list[SimilarActions | DataError]:
+    """What the teacher says of each action, or why its reply cannot be used."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        replies = list(pool.map(ask, requests(config)))
+    return [_read(reply, action, config) for reply, action in zip(replies, config.actions, strict=True)]
+
+
+def _read(reply: TeacherReply, action: str, config: SimilarConfig) -> SimilarActions | DataError:
+    try:
+        return parse_similar(reply.text, action, config.actions, config.count)
+    except DataError as error:
+        return error
+
+
+def _output(config: SimilarConfig, answers: Sequence[SimilarActions | DataError]) -> ShardOutput:
+    rows, rejected, num_unknown = [], [], 0
+    for action, answer in zip(config.actions, answers, strict=True):
+        if isinstance(answer, DataError):
+            rejected.append(Rejected(f"teacher {config.model}", action, str(answer)))
+            continue
+        num_unknown += answer.num_unknown
+        for rank, (name, reason) in enumerate(zip(answer.names, answer.reasons, strict=True), start=1):
+            rows.append({"action": action, "similar": name, "rank": rank, "reason": reason, "teacher": config.model})
+    statistics = {"asked": len(answers), "named": len(rows), "unknown": num_unknown}
+    return ShardOutput(pa.Table.from_pylist(rows, schema=SIMILAR), tuple(rejected), statistics)
