@@ -24,6 +24,10 @@ _ONE = {
     "swings": ("goes to and fro", "swings to and fro", "goes back and forth"),
     "holds still": ("stays still", "keeps its place", "rests"),
     "is above the head": ("is above the head", "stays above the head", "is overhead"),
+    "is at the head": ("is at the head", "stays at the head", "is held to the head"),
+    "turns left": ("turns to the left", "turns left", "rotates to the left"),
+    "turns right": ("turns to the right", "turns right", "rotates to the right"),
+    "leads": ("goes first", "leads", "sets out first"),
     "approaches": ("comes closer", "comes near", "closes in"),
     "leaves": ("goes away", "moves off", "gets away"),
 }
@@ -38,6 +42,7 @@ _MANY = {
     "swings": ("go to and fro", "swing to and fro", "go back and forth"),
     "holds still": ("stay still", "keep their place", "rest"),
     "is above the head": ("are above the head", "stay above the head", "are overhead"),
+    "is at the head": ("are at the head", "stay at the head", "are held to the head"),
     "approaches": ("come together", "come closer", "get nearer"),
     "leaves": ("go apart", "move apart", "part"),
 }

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 
 _IRREGULAR = {
     "threw": "throw", "thrown": "throw", "sat": "sit", "stood": "stand", "took": "take", "taken": "take",
@@ -44,6 +45,7 @@ def leaked_words(text: str, action: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=8192)
 def stem(word: str) -> str:
     """A verb's or noun's stem, roughly: `waves`, `waving` and `wave` have one."""
     word = _IRREGULAR.get(word, word)

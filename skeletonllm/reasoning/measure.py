@@ -1,0 +1,128 @@
+"""Measure one claim against a curve: does it change as claimed, and in the frames that are claimed?"""
+
+from typing import Literal
+
+import numpy as np
+
+from skeletonllm.reasoning.chain import StepVerdict
+
+# Above this share of the tolerance a change counts for a claim; below the lower one, the claim is wrong.
+ENOUGH = 0.6
+NOTHING = 0.45
+# Nobody names frames to the frame: a claim is looked for this share of the clip around its frames, ...
+_SLACK = 0.06
+# ... and is wrong where it claims more than this share of the clip in which nothing of the kind happens.
+_MAX_OFF = 0.135
+
+Window = tuple[int, int]
+
+
+def supported(measured: str) -> StepVerdict:
+    """The joints show it."""
+    return StepVerdict("supported", measured)
+
+
+def contradicted(measured: str) -> StepVerdict:
+    """The joints show that it is not so."""
+    return StepVerdict("contradicted", measured)
+
+
+def not_measurable(measured: str) -> StepVerdict:
+    """The joints cannot tell."""
+    return StepVerdict("not measurable", measured)
+
+
+def judge(value: float, enough: float, nothing: float, measured: str) -> StepVerdict:
+    """By a number: at least enough, at most nothing, or between the two."""
+    if value >= enough:
+        return supported(measured)
+    if value <= nothing:
+        return contradicted(measured)
+    return not_measurable(f"{measured}, too little to tell")
+
+
+def slack_frames(num_frames: int) -> int:
+    """How far a true claim's frames may be off."""
+    return max(1, round(_SLACK * num_frames))
+
+
+def judge_change(
+    curve: np.ndarray, direction: Literal[-1, 0, 1], tolerance: float, window: Window, unit: str = " body sizes"
+) -> StepVerdict:
+    """Whether a curve rises (direction 1), falls (-1) or does either (0) by more than the tolerance within the frames."""
+    if direction == 0:
+        ways = [judge_change(curve, way, tolerance, window, unit) for way in (1, -1)]
+        return best(ways)
+    first, last = window
+    slack = slack_frames(len(curve))
+    low = max(0, first - slack)
+    part = curve[low : last + slack + 1]
+    start, end, change = _longest_rise(part if direction == 1 else -part)
+    inside = curve[first : last + 1]
+    _, _, back = _longest_rise(-inside if direction == 1 else inside)
+    if back > max(change, ENOUGH * tolerance):
+        return contradicted(f"it changes by {-direction * back:+.2f}{unit}")
+    measured = f"it changes by {direction * change:+.2f}{unit}"
+    if change < ENOUGH * tolerance:
+        return judge(change, ENOUGH * tolerance, NOTHING * tolerance, measured)
+    way = (part[start : end + 1] - part[start]) * direction
+    begins = low + start + max(0, int((way > 0.1 * change).argmax()) - 1)
+    ends = low + start + int((way >= 0.9 * change).argmax())
+    return _in_time(begins, ends, window, len(curve), measured)
+
+
+def judge_state(inside: np.ndarray, window: Window, measured: str) -> StepVerdict:
+    """Whether something holds, frame by frame, throughout the frames.
+
+    Args:
+        inside: `[frames]` of the clip: whether it holds.
+        window: the frames that are claimed.
+        measured: what to tell.
+    """
+    first, last = window
+    slack = min(slack_frames(len(inside)), (last - first) // 2)
+    share = float(inside[first + slack : last - slack + 1].mean())
+    verdict = judge(share, 0.7, 0.45, f"{measured} in {share:.0%} of these frames")
+    if verdict.verdict != "supported":
+        return verdict
+    holds = inside[first : last + 1].nonzero()[0]
+    return _in_time(first + int(holds[0]), first + int(holds[-1]), window, len(inside), verdict.reason)
+
+
+def _in_time(begins: int, ends: int, window: Window, num_frames: int, measured: str) -> StepVerdict:
+    """Supported, unless the frames that are claimed begin long before it does, or go on long after it."""
+    most = max(2.0, _MAX_OFF * num_frames)
+    if begins - window[0] > most or window[1] - ends > most:
+        return contradicted(f"{measured}, but in frames {begins} to {ends}")
+    return supported(measured)
+
+
+def judge_turns(turns: list[int], window: Window, num_frames: int) -> StepVerdict:
+    """Whether something goes to and fro in the frames, given the frames of the clip where it turns."""
+    slack = slack_frames(num_frames)
+    within = [turn for turn in turns if window[0] - slack <= turn <= window[1] + slack]
+    back = max(0, len(within) - 2)
+    verdict = judge(float(back), 2.0, 0.0, f"it turns back {back} times")
+    if verdict.verdict != "supported":
+        return verdict
+    return _in_time(within[0], within[-1], window, num_frames, verdict.reason)
+
+
+def _longest_rise(curve: np.ndarray) -> tuple[int, int, float]:
+    """Where the curve rises most, from a low point to a later high one, and by how much."""
+    rises = curve - np.minimum.accumulate(curve)
+    end = int(rises.argmax())
+    return int(curve[: end + 1].argmin()), end, float(rises[end])
+
+
+_ORDER = ("contradicted", "not measurable", "supported")
+
+
+def worst(verdicts: list[StepVerdict]) -> StepVerdict:
+    """The verdict of what holds only where all hold."""
+    return min(verdicts, key=lambda verdict: _ORDER.index(verdict.verdict))
+
+
+def best(verdicts: list[StepVerdict]) -> StepVerdict:
+    """The verdict of what holds where any holds."""
+    return max(verdicts, key=lambda verdict: _ORDER.index(verdict.verdict))
