@@ -105,7 +105,7 @@ class _Claim:
 
     def _leads(self) -> StepVerdict:
         """Whether a hand or foot sets out before the other one."""
-        paths = {side: self._path(side) for side in _OTHER}
+        paths = {side: self.signals.rooms.get((self.step.person, self.part, side)) for side in _OTHER}
         own, other = paths.get(self.step.side), paths.get(_OTHER.get(self.step.side, ""))
         if own is None or other is None:
             return self._missing()
@@ -114,7 +114,7 @@ class _Claim:
             return contradicted("it does not move in these frames")
         if starts[1] is None:
             return contradicted("the other one does not follow in these frames")
-        ahead_s = (starts[1] - starts[0]) / self.signals.fps
+        ahead_s = (starts[1][0] - starts[0][0]) / self.signals.fps
         return judge(ahead_s, 0.1, -0.05, f"it sets out {ahead_s:+.2f} s before the other one")
 
     def _side(self, side: str) -> StepVerdict:

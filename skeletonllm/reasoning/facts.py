@@ -6,12 +6,14 @@ from itertools import pairwise
 
 import numpy as np
 
+from skeletonllm.reasoning.measure import slack_frames
 from skeletonllm.reasoning.signals import Key, Signals, measure_signals
 from skeletonllm.reasoning.tolerances import ABOVE_HEAD, AT_HEAD, MIN_HOLD_S, Tolerances, tolerances
 from skeletonllm.reasoning.turning import find_swings, first_move, trim, turning_points
 from skeletonllm.skeleton.clip import Clip
 
 MIN_SWINGS = 4
+_CLEAR_SWING = 1.3
 
 _CLIMB = 0.3  # a sensor that is tilted by less than 17 degrees makes a walk look like a climb of no more than this
 _LEAD_S = 0.15
@@ -71,7 +73,8 @@ def measure_facts(clip: Clip, signals: Signals | None = None) -> list[Fact]:
         if part == "pelvis" or not signals.flat:
             facts += _events(gap, allowed.length, ("leaves", "approaches"), (person, part, "both"))
         if part == "wrist":
-            facts += _swing_fact(gap, (person, part, "both"), signals.fps, allowed)
+            swings = _swing_fact(gap, (person, part, "both"), signals.fps, allowed)
+            facts += [swing for swing in swings if _both_move(swing, signals, allowed)]
     for person in {key[0] for key in signals.paths}:
         facts += _lead(person, signals, allowed)
     facts = [fact for fact in facts if not _was_lost(fact, signals)]
@@ -88,6 +91,13 @@ def _was_lost(fact: Fact, signals: Signals) -> bool:
     return False
 
 
+def _both_move(swing: Fact, signals: Signals, allowed: Tolerances) -> bool:
+    """Whether both hands have their part in a gap that swings."""
+    inside = slice(swing.first_frame, swing.last_frame + 1)
+    paths = [signals.paths.get((swing.person, "wrist", side)) for side in ("left", "right")]
+    return all(path is not None and np.ptp(path[inside], axis=0).max() > allowed.swing for path in paths)
+
+
 def _path_facts(key: Key, signals: Signals, allowed: Tolerances) -> list[Fact]:
     """Events along the axes, rows of swings, stillness away from the start, and hands at or over the head."""
     part = key[1]
@@ -97,8 +107,10 @@ def _path_facts(key: Key, signals: Signals, allowed: Tolerances) -> list[Fact]:
     for axis, up, down in _AXES:
         if axis != 1 and signals.flat:  # whether across the picture is sideways depends on the view
             continue
-        swings = [] if part == "pelvis" else _swing_fact(path[:, axis], key, signals.fps, allowed)
-        events = _events(path[:, axis], tolerance, (up, down), key)
+        # A foot that stands rises beside a body that sinks: only what leaves the floor goes up and down.
+        curve = (room if part == "ankle" and axis == 1 else path)[:, axis]
+        swings = [] if part == "pelvis" else _swing_fact(curve, key, signals.fps, allowed)
+        events = _events(curve, tolerance, (up, down), key)
         if axis == 1 or part == "ankle":
             events = [event for event in events if _moves_in_room(event, axis, room, allowed)]
         facts += swings
@@ -124,7 +136,7 @@ def _moves_in_room(event: Fact, axis: int, room: np.ndarray, allowed: Tolerances
     sign = -1 if event.predicate in ("lowers", "moves back") else 1
     moved = abs(change[0]) if axis == 0 else sign * change[axis]
     walked = float(np.hypot(change[0], change[2])) if axis == 1 and event.part == "pelvis" else 0.0
-    return bool(moved > max((0.8 if event.part == "ankle" else 0.5) * allowed.length, _CLIMB * walked))
+    return bool(moved > max(0.5 * allowed.length, _CLIMB * walked))
 
 
 def _events(
@@ -140,7 +152,7 @@ def _events(
 
 
 def _swing_fact(signal: np.ndarray, key: Key, fps: float, allowed: Tolerances) -> list[Fact]:
-    turns, size = find_swings(signal, fps, allowed.swing)
+    turns, size = find_swings(signal, fps, _CLEAR_SWING * allowed.swing)
     count = len(turns) - 1
     if count < MIN_SWINGS:
         return []
@@ -194,22 +206,21 @@ def _state(holds: np.ndarray, predicate: str, key: Key, fps: float) -> list[Fact
 def _lead(person: int, signals: Signals, allowed: Tolerances) -> list[Fact]:
     """Which foot sets out first, where both go somewhere."""
     whole = (0, signals.num_frames - 1)
-    starts, moved = {}, {}
+    starts: dict[str, tuple[int, int]] = {}
     for side in ("left", "right"):
         room = signals.rooms.get((person, "ankle", side))
-        if room is None or signals.flat:
+        if room is None or signals.flat or np.linalg.norm(room[-1] - room[0]) < 2 * allowed.length:
             return []
-        starts[side] = first_move(room, allowed.length, whole)
-        moved[side] = float(np.linalg.norm(room[-1] - room[0]))
-    if None in starts.values() or min(moved.values()) < 2 * allowed.length:
-        return []
+        start = first_move(room, 1.3 * allowed.length, whole)
+        if start is None:
+            return []
+        starts[side] = start
     first, then = sorted(starts, key=lambda side: starts[side])
-    ahead_s = (starts[then] - starts[first]) / signals.fps
+    ahead_s = (starts[then][0] - starts[first][0]) / signals.fps
     if ahead_s < _LEAD_S:
         return []
-    # Until the other foot has clearly set out too.
-    until = min(signals.num_frames - 1, starts[then] + max(2, round(0.3 * signals.fps)))
-    return [Fact(person, "ankle", first, "leads", starts[first], until, ahead_s, 1 + ahead_s / _LEAD_S, "s")]
+    until = min(signals.num_frames - 1, starts[then][1] + slack_frames(signals.num_frames))
+    return [Fact(person, "ankle", first, "leads", starts[first][0], until, ahead_s, 1 + ahead_s / _LEAD_S, "s")]
 
 
 def merge_sides(facts: Iterable[Fact]) -> list[Fact]:
@@ -223,8 +234,8 @@ def merge_sides(facts: Iterable[Fact]) -> list[Fact]:
             merged[merged.index(twin)] = replace(
                 twin,
                 side="both",
-                first_frame=min(twin.first_frame, fact.first_frame),
-                last_frame=max(twin.last_frame, fact.last_frame),
+                first_frame=(twin.first_frame + fact.first_frame) // 2,
+                last_frame=(twin.last_frame + fact.last_frame + 1) // 2,
                 amount=min(twin.amount, fact.amount),
             )
     return merged
@@ -236,5 +247,5 @@ def _is_twin(one: Fact, two: Fact) -> bool:
     if {one.side, two.side} != {"left", "right"}:
         return False
     shared = min(one.last_frame, two.last_frame) - max(one.first_frame, two.first_frame)
-    longest = max(one.last_frame - one.first_frame, two.last_frame - two.first_frame, 1)
-    return shared >= 0.6 * longest and min(one.amount, two.amount) >= 0.5 * max(one.amount, two.amount)
+    total = max(one.last_frame, two.last_frame) - min(one.first_frame, two.first_frame)
+    return shared >= 0.6 * max(1, total) and min(one.amount, two.amount) >= 0.5 * max(one.amount, two.amount)

@@ -7,12 +7,14 @@ import numpy as np
 from skeletonllm.reasoning.chain import StepVerdict
 
 # Above this share of the tolerance a change counts for a claim; below the lower one, the claim is wrong.
-ENOUGH = 0.6
-NOTHING = 0.45
+ENOUGH = 0.7
+NOTHING = 0.55
 # Nobody names frames to the frame: a claim is looked for this share of the clip around its frames, ...
 _SLACK = 0.06
 # ... and is wrong where it claims more than this share of the clip in which nothing of the kind happens.
 _MAX_OFF = 0.135
+# A claim whose frames hold less than this share of the movement that they are cut from is about other frames.
+_MIN_SHARE = 0.45
 
 Window = tuple[int, int]
 
@@ -65,6 +67,13 @@ def judge_change(
     measured = f"it changes by {direction * change:+.2f}{unit}"
     if change < ENOUGH * tolerance:
         return judge(change, ENOUGH * tolerance, NOTHING * tolerance, measured)
+    if start <= 1 or end >= len(part) - 2:  # it may be cut out of a longer movement
+        whole_from, whole_to = _whole_rise(curve * direction, low + start, low + end, NOTHING * tolerance)
+        whole = abs(float(curve[whole_to] - curve[whole_from]))
+        if change < _MIN_SHARE * whole:
+            return contradicted(
+                f"{measured}, the end or the beginning of {direction * whole:+.2f} in frames {whole_from} to {whole_to}"
+            )
     way = (part[start : end + 1] - part[start]) * direction
     begins = low + start + max(0, int((way > 0.1 * change).argmax()) - 1)
     ends = low + start + int((way >= 0.9 * change).argmax())
@@ -82,7 +91,7 @@ def judge_state(inside: np.ndarray, window: Window, measured: str) -> StepVerdic
     first, last = window
     slack = min(slack_frames(len(inside)), (last - first) // 2)
     share = float(inside[first + slack : last - slack + 1].mean())
-    verdict = judge(share, 0.7, 0.45, f"{measured} in {share:.0%} of these frames")
+    verdict = judge(share, 0.7, 0.5, f"{measured} in {share:.0%} of these frames")
     if verdict.verdict != "supported":
         return verdict
     holds = inside[first : last + 1].nonzero()[0]
@@ -105,7 +114,8 @@ def judge_turns(turns: list[int], window: Window, num_frames: int) -> StepVerdic
     verdict = judge(float(back), 2.0, 0.0, f"it turns back {back} times")
     if verdict.verdict != "supported":
         return verdict
-    return _in_time(within[0], within[-1], window, num_frames, verdict.reason)
+    usual = (within[-1] - within[0]) // (len(within) - 1)  # the first and the last way may be hidden in another movement
+    return _in_time(within[0] - usual, within[-1] + usual, window, num_frames, verdict.reason)
 
 
 def _longest_rise(curve: np.ndarray) -> tuple[int, int, float]:
@@ -113,6 +123,16 @@ def _longest_rise(curve: np.ndarray) -> tuple[int, int, float]:
     rises = curve - np.minimum.accumulate(curve)
     end = int(rises.argmax())
     return int(curve[: end + 1].argmin()), end, float(rises[end])
+
+
+def _whole_rise(curve: np.ndarray, start: int, end: int, tolerance: float) -> tuple[int, int]:
+    """The rise that a part of it, from `start` to `end`, belongs to: until the curve turns by more than the tolerance."""
+    before, after = curve[start::-1], curve[end:]
+    lowest, highest = np.minimum.accumulate(before), np.maximum.accumulate(after)
+    turned, turns = before - lowest > tolerance, highest - after > tolerance
+    first = int(turned.argmax()) if turned.any() else len(before)
+    last = int(turns.argmax()) if turns.any() else len(after)
+    return start - int(before[:first].argmin()), end + int(after[:last].argmax())
 
 
 _ORDER = ("contradicted", "not measurable", "supported")

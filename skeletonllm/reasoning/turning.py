@@ -5,8 +5,9 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float
 
-_SWING_RATIO = 3.0  # the largest and the smallest of one row of swings
+_SWING_RATIO = 2.2  # the largest and the smallest of one row of swings
 _SLOWEST_SWING_S = 0.6  # one way
+_CORE = 0.85
 
 
 def turning_points(signal: Float[np.ndarray, " frames"], tolerance: float) -> list[int]:
@@ -30,16 +31,20 @@ def turning_points(signal: Float[np.ndarray, " frames"], tolerance: float) -> li
     return turns
 
 
-def first_move(path: Float[np.ndarray, "frames 3"], tolerance: float, window: tuple[int, int]) -> int | None:
-    """The frame of a window in which a path leaves the place where it begins; None where it stays."""
-    inside = path[window[0] : window[1] + 1]
-    away = np.sqrt(np.einsum("...i,...i->...", inside - inside[0], inside - inside[0]))
+def first_move(
+    path: Float[np.ndarray, "frames 3"], tolerance: float, window: tuple[int, int]
+) -> tuple[int, int] | None:
+    """When a path leaves the place where a window begins: the frame in which it sets out, and the one in which it is away.
+
+    None where it stays.
+    """
+    inside = path[window[0] : window[1] + 1] - path[window[0]]
+    away = np.sqrt(np.einsum("...i,...i->...", inside, inside))
     if away.max() <= tolerance:
         return None
-    left = int((away > tolerance).argmax())
-    # Back to where it set out: the last frame that is still at the start.
-    at_start = (away[: left + 1] <= 0.25 * tolerance).nonzero()[0]
-    return window[0] + int(at_start[-1])
+    gone = int((away > tolerance).argmax())
+    at_start = (away[: gone + 1] <= 0.25 * tolerance).nonzero()[0]
+    return window[0] + int(at_start[-1]), window[0] + gone
 
 
 def find_swings(signal: Float[np.ndarray, " frames"], fps: float, tolerance: float) -> tuple[list[int], float]:
@@ -62,13 +67,25 @@ def find_swings(signal: Float[np.ndarray, " frames"], fps: float, tolerance: flo
     first, last = best
     if last == first:
         return [], 0.0
+    # The hand comes from elsewhere into the first swing, and goes elsewhere out of the last one: they count as long as
+    # the others.
+    usual = int(np.median([end - begin for begin, end in pairwise(turns[first : last + 1])]))
     inner = turns[first + 1 : last]
-    return [trimmed[first][0], *inner, trimmed[last - 1][1]], float(np.mean(sizes[first:last]))
+    begins = max(trimmed[first][0], inner[0] - usual) if inner else trimmed[first][0]
+    ends = min(trimmed[last - 1][1], inner[-1] + usual) if inner else trimmed[last - 1][1]
+    return [begins, *inner, ends], float(np.mean(sizes[first:last]))
 
 
 def trim(signal: Float[np.ndarray, " frames"], first: int, last: int) -> tuple[int, int]:
-    """The frames of a movement without the rest before and after it: from 5 % to 95 % of the way."""
-    way = (signal[first : last + 1] - signal[first]) / (signal[last] - signal[first])
-    left = int(np.nonzero(way <= 0.05)[0][-1])
-    right = left + int(np.nonzero(way[left:] >= 0.95)[0][0])
-    return first + left, first + right
+    """The frames in which most of a movement happens: the fewest that hold 85 % of the way.
+
+    A movement that fades away, or begins with a slow lean, would else take frames in which nobody sees it.
+    """
+    way = signal[first : last + 1] - signal[first]
+    if way[-1] < 0:
+        way = -way
+    reached = np.maximum.accumulate(way)
+    ends = np.searchsorted(reached, way + _CORE * way[-1])
+    lengths = np.where(ends < len(way), ends - np.arange(len(way)), len(way))
+    start = int(lengths.argmin())
+    return first + start, first + int(ends[start])

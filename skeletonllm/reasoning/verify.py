@@ -63,11 +63,11 @@ def _faults_of_order(steps: tuple[ChainStep, ...], slack: int) -> Iterator[str]:
     for number, step in enumerate(steps):
         if any(cause >= number or steps[cause].first_frame > step.first_frame + 2 * slack for cause in step.causes):
             yield f"step {number} begins before a step that it names as its cause"
-        before = steps[number - 1] if number else step
-        if step.first_frame < before.first_frame - 2 * slack:
+        latest = max(steps[: number + 1], key=lambda one: one.first_frame)
+        if step.first_frame < latest.first_frame - 2 * slack:
             yield (
-                f"step {number} begins in frame {step.first_frame}, before step {number - 1} "
-                f"({before.first_frame}); steps go in the order of time"
+                f"step {number} begins in frame {step.first_frame}, an earlier one in frame {latest.first_frame}; "
+                "steps go in the order of time"
             )
 
 

@@ -26,7 +26,7 @@ from tests.benchmarks.measure import Row
 from tests.damages import NAMES, blurred, damage
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
-_SEEN_AS = ("kinect_v2_25", "kinect_v1_20", "smpl_22", "openpose_25", "coco_17")
+_SEEN_AS = ("kinect_v2_25", "kinect_v1_20", "smpl_22", "utdmhad_20", "coco_17")
 _PER_FOLDER = 150
 _FRAMES = (12, 400)
 
@@ -51,7 +51,7 @@ class Score:
             self.made[name] += 1
             self.found[name] += checked.verdict == "rejected"
             if (checked.verdict == "rejected") == (name in ("true", "frames off by 5 %")):
-                self.reasons.append(f"{name}: {seen.clip_id} {seen.topology.name} {checked.reasons}")
+                self.reasons.append(f"{name}: {seen.clip_id} {seen.topology.name} {checked.reasons} {[(s.person,s.part,s.side,s.predicate,s.first_frame,s.last_frame) for s in other.steps]} {[v.verdict[:4]+v.reason for v in checked.step_verdicts]}")
 
 
 def simulated(first: int, performers: int, seed: int) -> Iterator[tuple[Clip, Clip]]:
