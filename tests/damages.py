@@ -104,9 +104,7 @@ def _is_false_of(step: ChainStep, truth: Signals) -> bool:
         return bend is not None and _rise(bend[window], 1 if step.predicate == "bends" else -1) < _STRAIGHT_DEG / 1.5
     if step.predicate in ("turns left", "turns right"):
         heading = truth.headings.get(step.person)
-        return (
-            heading is not None and _rise(heading[window], 1 if step.predicate == "turns left" else -1) < _FACING_DEG
-        )
+        return heading is not None and _rise(heading[window], 1 if step.predicate == "turns left" else -1) < _FACING_DEG
     if step.predicate in ("approaches", "leaves"):
         gap = truth.gaps.get((step.person, step.part))
         measured = gap is not None and (step.part == "pelvis" or not truth.flat)
@@ -300,6 +298,8 @@ def _leak(chain: ReasoningChain, _: Signals, rng: random.Random) -> ReasoningCha
 
 def _ing(action: str) -> str:
     verb, _, rest = action.partition(" ")
+    if verb.endswith(("s", "ing")):
+        return action.upper()
     doubled = verb + verb[-1] if verb in ("clap", "sit", "squat", "step", "nod", "drop") else verb.removesuffix("e")
     return f"{doubled}ing {rest}".strip()
 

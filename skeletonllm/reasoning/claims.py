@@ -109,13 +109,13 @@ class _Claim:
         own, other = paths.get(self.step.side), paths.get(_OTHER.get(self.step.side, ""))
         if own is None or other is None:
             return self._missing()
-        starts = [first_move(path, self.allowed.length, self.window) for path in (own, other)]
+        starts = [first_move(path, 1.3 * self.allowed.length, self.window) for path in (own, other)]
         if starts[0] is None:
             return contradicted("it does not move in these frames")
         if starts[1] is None:
             return contradicted("the other one does not follow in these frames")
         ahead_s = (starts[1][0] - starts[0][0]) / self.signals.fps
-        return judge(ahead_s, 0.1, -0.05, f"it sets out {ahead_s:+.2f} s before the other one")
+        return judge(ahead_s, 0.1, -0.25, f"it sets out {ahead_s:+.2f} s before the other one")
 
     def _side(self, side: str) -> StepVerdict:
         predicate, person, part = self.step.predicate, self.step.person, self.part
@@ -123,7 +123,9 @@ class _Claim:
             angle = self.signals.angles.get((person, _HINGES.get(part, part), side))
             if angle is None:
                 return self._missing()
-            verdict = judge_change(angle, -1 if _BENDS[predicate] == 1 else 1, self.allowed.angle, self.window, " degrees")
+            verdict = judge_change(
+                angle, -1 if _BENDS[predicate] == 1 else 1, self.allowed.angle, self.window, " degrees"
+            )
             return self._unseen_depth(verdict)
         if predicate in ("is above the head", "is at the head"):
             return self._at_head(side)
@@ -135,11 +137,11 @@ class _Claim:
         tolerance = self.allowed.pelvis if part == "pelvis" else self.allowed.length
         if predicate == "holds still":
             return self._still(path, tolerance)
-        if predicate == "swings":
-            return self._swings(path)
-        axis, direction = _AXES[predicate]
         # Beside the body or in the room: either may be meant, but a foot on the floor does not rise when the body sinks.
         room = self.signals.rooms[person, part, self._named(side)]
+        if predicate == "swings":
+            return best([self._swings(path), self._swings(room)]) if part == "ankle" else self._swings(path)
+        axis, direction = _AXES[predicate]
         curves = [room] if part == "pelvis" or (axis == 1 and part == "ankle") else [path, room]
         return best([judge_change(curve[:, axis], direction, tolerance, self.window) for curve in curves])
 

@@ -205,22 +205,23 @@ def _state(holds: np.ndarray, predicate: str, key: Key, fps: float) -> list[Fact
 
 def _lead(person: int, signals: Signals, allowed: Tolerances) -> list[Fact]:
     """Which foot sets out first, where both go somewhere."""
-    whole = (0, signals.num_frames - 1)
-    starts: dict[str, tuple[int, int]] = {}
-    for side in ("left", "right"):
-        room = signals.rooms.get((person, "ankle", side))
-        if room is None or signals.flat or np.linalg.norm(room[-1] - room[0]) < 2 * allowed.length:
-            return []
-        start = first_move(room, 1.3 * allowed.length, whole)
-        if start is None:
-            return []
-        starts[side] = start
-    first, then = sorted(starts, key=lambda side: starts[side])
-    ahead_s = (starts[then][0] - starts[first][0]) / signals.fps
-    if ahead_s < _LEAD_S:
+    rooms = {side: signals.rooms.get((person, "ankle", side)) for side in ("left", "right")}
+    left, right = rooms["left"], rooms["right"]
+    if left is None or right is None or signals.flat:
         return []
-    until = min(signals.num_frames - 1, starts[then][1] + slack_frames(signals.num_frames))
-    return [Fact(person, "ankle", first, "leads", starts[first][0], until, ahead_s, 1 + ahead_s / _LEAD_S, "s")]
+    if min(np.linalg.norm(room[-1] - room[0]) for room in (left, right)) < 2 * allowed.length:
+        return []
+    window = (0, signals.num_frames - 1)
+    for _ in range(2):  # in the whole clip, and again in the frames that this gives
+        starts = {"left": first_move(left, 1.3 * allowed.length, window)}
+        starts["right"] = first_move(right, 1.3 * allowed.length, window)
+        moves = sorted((start, side) for side, start in starts.items() if start is not None)
+        if len(moves) < 2 or moves[1][0][0] - moves[0][0][0] < _LEAD_S * signals.fps:
+            return []
+        (start, side), (then, _) = moves
+        window = (start[0], min(signals.num_frames - 1, then[1] + slack_frames(signals.num_frames)))
+    ahead_s = (then[0] - start[0]) / signals.fps
+    return [Fact(person, "ankle", side, "leads", *window, ahead_s, 1 + ahead_s / _LEAD_S, "s")]
 
 
 def merge_sides(facts: Iterable[Fact]) -> list[Fact]:

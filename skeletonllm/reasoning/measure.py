@@ -10,11 +10,13 @@ from skeletonllm.reasoning.chain import StepVerdict
 ENOUGH = 0.7
 NOTHING = 0.55
 # Nobody names frames to the frame: a claim is looked for this share of the clip around its frames, ...
-_SLACK = 0.06
+_SLACK = 0.05
 # ... and is wrong where it claims more than this share of the clip in which nothing of the kind happens.
 _MAX_OFF = 0.135
 # A claim whose frames hold less than this share of the movement that they are cut from is about other frames.
 _MIN_SHARE = 0.45
+# Of what is found around its frames, so much must lie within them.
+_MIN_WITHIN = 0.3
 
 Window = tuple[int, int]
 
@@ -64,19 +66,20 @@ def judge_change(
     _, _, back = _longest_rise(-inside if direction == 1 else inside)
     if back > max(change, ENOUGH * tolerance):
         return contradicted(f"it changes by {-direction * back:+.2f}{unit}")
+    if last - first >= 2 * slack:  # in shorter frames that are off, all of it may be outside
+        _, _, within = _longest_rise(inside if direction == 1 else -inside)
+        change = within if within < _MIN_WITHIN * change else change
     measured = f"it changes by {direction * change:+.2f}{unit}"
     if change < ENOUGH * tolerance:
         return judge(change, ENOUGH * tolerance, NOTHING * tolerance, measured)
-    if start <= 1 or end >= len(part) - 2:  # it may be cut out of a longer movement
-        whole_from, whole_to = _whole_rise(curve * direction, low + start, low + end, NOTHING * tolerance)
-        whole = abs(float(curve[whole_to] - curve[whole_from]))
-        if change < _MIN_SHARE * whole:
-            return contradicted(
-                f"{measured}, the end or the beginning of {direction * whole:+.2f} in frames {whole_from} to {whole_to}"
-            )
-    way = (part[start : end + 1] - part[start]) * direction
-    begins = low + start + max(0, int((way > 0.1 * change).argmax()) - 1)
-    ends = low + start + int((way >= 0.9 * change).argmax())
+    # It may be cut out of a longer movement.
+    start, end = _whole_rise(curve * direction, low + start, low + end, NOTHING * tolerance)
+    whole = abs(float(curve[end] - curve[start]))
+    if change < _MIN_SHARE * whole:
+        return contradicted(f"{measured}, a part of {direction * whole:+.2f} in frames {start} to {end}")
+    way = (curve[start : end + 1] - curve[start]) * direction
+    begins = start + max(0, int((way > 0.1 * way[-1]).argmax()) - 1)
+    ends = start + int((way >= 0.9 * way[-1]).argmax())
     return _in_time(begins, ends, window, len(curve), measured)
 
 
@@ -100,7 +103,7 @@ def judge_state(inside: np.ndarray, window: Window, measured: str) -> StepVerdic
 
 def _in_time(begins: int, ends: int, window: Window, num_frames: int, measured: str) -> StepVerdict:
     """Supported, unless the frames that are claimed begin long before it does, or go on long after it."""
-    most = max(2.0, _MAX_OFF * num_frames)
+    most = max(3.0, _MAX_OFF * num_frames)
     if begins - window[0] > most or window[1] - ends > most:
         return contradicted(f"{measured}, but in frames {begins} to {ends}")
     return supported(measured)
@@ -109,12 +112,14 @@ def _in_time(begins: int, ends: int, window: Window, num_frames: int, measured: 
 def judge_turns(turns: list[int], window: Window, num_frames: int) -> StepVerdict:
     """Whether something goes to and fro in the frames, given the frames of the clip where it turns."""
     slack = slack_frames(num_frames)
-    within = [turn for turn in turns if window[0] - slack <= turn <= window[1] + slack]
-    back = max(0, len(within) - 2)
-    verdict = judge(float(back), 2.0, 0.0, f"it turns back {back} times")
+    # The first and the last one are where the movement begins and ends; it turns back at the others.
+    within = [turn for turn in turns[1:-1] if window[0] - slack <= turn <= window[1] + slack]
+    verdict = judge(float(len(within)), 2.0, 1.0, f"it turns back {_times(len(within))}")
     if verdict.verdict != "supported":
         return verdict
-    usual = (within[-1] - within[0]) // (len(within) - 1)  # the first and the last way may be hidden in another movement
+    usual = (within[-1] - within[0]) // (
+        len(within) - 1
+    )  # the first and the last way may be hidden in another movement
     return _in_time(within[0] - usual, within[-1] + usual, window, num_frames, verdict.reason)
 
 
@@ -133,6 +138,10 @@ def _whole_rise(curve: np.ndarray, start: int, end: int, tolerance: float) -> tu
     first = int(turned.argmax()) if turned.any() else len(before)
     last = int(turns.argmax()) if turns.any() else len(after)
     return start - int(before[:first].argmin()), end + int(after[:last].argmax())
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 _ORDER = ("contradicted", "not measurable", "supported")

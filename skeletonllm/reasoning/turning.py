@@ -8,6 +8,7 @@ from jaxtyping import Float
 _SWING_RATIO = 2.2  # the largest and the smallest of one row of swings
 _SLOWEST_SWING_S = 0.6  # one way
 _CORE = 0.85
+_BEGUN = 0.1
 
 
 def turning_points(signal: Float[np.ndarray, " frames"], tolerance: float) -> list[int]:
@@ -88,4 +89,5 @@ def trim(signal: Float[np.ndarray, " frames"], first: int, last: int) -> tuple[i
     ends = np.searchsorted(reached, way + _CORE * way[-1])
     lengths = np.where(ends < len(way), ends - np.arange(len(way)), len(way))
     start = int(lengths.argmin())
-    return first + start, first + int(ends[start])
+    begun, done = int((way > _BEGUN * way[-1]).argmax()) - 1, int((way >= (1 - _BEGUN) * way[-1]).argmax())
+    return first + max(start, begun), first + min(int(ends[start]), done)

@@ -88,11 +88,11 @@ def test_a_label_before_the_answer_is_rejected():
 
 def test_a_cause_may_not_come_after_its_effect():
     early = replace(STEP, first_frame=10, causes=(0,))
-    assert "as its cause" in verify_chain(chain(STEP, early), RAISED).reasons[0]
+    assert any("as its cause" in reason for reason in verify_chain(chain(STEP, early), RAISED).reasons)
 
 
 def test_a_slight_movement_of_the_claimed_side_does_not_hide_that_it_is_the_other_one():
-    clip = with_move(RAISED, "wrist", "right", (0, 0.08, 0), ramp(20, 40))
+    clip = with_move(RAISED, "wrist", "right", (0, 0.09, 0), ramp(20, 40))
     found = verdict(clip, side="right")
     assert found.verdict == "contradicted"
     assert "it is the left one" in found.reason
