@@ -150,7 +150,7 @@ def _is_elsewhere(step: ChainStep, moved: ChainStep, truth: Signals) -> bool:
     # They overlap. The rest of the new frames must show nothing: it is no other movement of the same kind.
     rest = [(moved.first_frame, step.first_frame - 1), (step.last_frame + 1, moved.last_frame)]
     outside = [replace(moved, first_frame=a, last_frame=b) for a, b in rest if b - a >= 2]
-    return 0 < shared and bool(outside) and all(is_false(one, truth) for one in outside)
+    return shared > 0 and bool(outside) and all(is_false(one, truth) for one in outside)
 
 
 def _said(step: ChainStep, draw: Draw) -> ChainStep:

@@ -93,8 +93,10 @@ class _Claim:
         heading = self.signals.headings.get(self.step.person)
         if heading is None or self.part not in _TRUNK:
             return self._missing()
-        direction = _TURNS[self.step.predicate]
-        return judge_change(heading, direction, self.allowed.heading, self.window, " degrees to the left")
+        # Of a curve that rises in the claimed direction, so that what was measured reads as the claim does.
+        named = self.step.predicate.removeprefix("turns ")
+        turned = heading * _TURNS[self.step.predicate]
+        return judge_change(turned, 1, self.allowed.heading, self.window, f" degrees to the {named}")
 
     def _trunk(self) -> StepVerdict:
         bend = self.signals.bends.get(self.step.person)

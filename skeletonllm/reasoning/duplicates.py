@@ -19,10 +19,10 @@ _FACTORS = tuple(
 class Duplicates:
     """Finds near-duplicates among the chains of one run, in the order in which they come.
 
-    What is rejected: a chain with the same claims in the same order and nearly the same words as an earlier one about a clip
-    of another action. The first one stays. Chains of one action may be alike: clips in which the same happens are told
-    in the same way, by the kinematic teacher above all, and each teaches what it is worth; they are only counted. A word
-    that changes a claim ("up" for "down") makes it no duplicate, however alike the rest is.
+    What is rejected: a chain with the same claims in the same order and nearly the same words as an earlier one about a
+    clip of another action. The first one stays. Chains of one action may be alike: clips in which the same happens are
+    told in the same way, by the kinematic teacher above all, and each teaches what it is worth; they are only counted.
+    A word that changes a claim ("up" for "down") makes it no duplicate, however alike the rest is.
 
     Args:
         most_kept: so many claim sequences are remembered; then the oldest are forgotten, and memory stays flat.

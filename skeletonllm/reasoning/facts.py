@@ -34,6 +34,7 @@ class Fact:
         amount: in `unit`.
         strength: amount over the tolerance: how clearly it stands out.
         unit: `body sizes`, `degrees`, `times` or `s`.
+        per_s: of a change, its mean speed, in `unit` a second.
     """
 
     person: int
@@ -45,6 +46,7 @@ class Fact:
     amount: float
     strength: float
     unit: str = "body sizes"
+    per_s: float = 0.0
 
 
 def measure_facts(clip: Clip, signals: Signals | None = None) -> list[Fact]:
@@ -62,16 +64,23 @@ def measure_facts(clip: Clip, signals: Signals | None = None) -> list[Fact]:
             facts += _path_facts(key, signals, allowed)
     for key, angle in signals.angles.items():
         if key[1] != "hip" and not signals.flat:  # a bent hip shows as a bent trunk or knee
-            facts += _events(angle, allowed.angle, ("extends", "flexes"), key, "degrees")
+            facts += _events(angle, allowed.angle, ("extends", "flexes"), key, signals.fps, "degrees")
     for person, bend in signals.bends.items() if not signals.flat else ():
-        facts += _events(bend, allowed.bend, ("bends", "straightens"), (person, "spine", "center"), "degrees")
+        facts += _events(
+            bend, allowed.bend, ("bends", "straightens"), (person, "spine", "center"), signals.fps, "degrees"
+        )
     for person, heading in signals.headings.items():
         facts += _events(
-            heading, allowed.heading, ("turns left", "turns right"), (person, "pelvis", "center"), "degrees"
+            heading,
+            allowed.heading,
+            ("turns left", "turns right"),
+            (person, "pelvis", "center"),
+            signals.fps,
+            "degrees",
         )
     for (person, part), gap in signals.gaps.items():
         if part == "pelvis" or not signals.flat:
-            facts += _events(gap, allowed.length, ("leaves", "approaches"), (person, part, "both"))
+            facts += _events(gap, allowed.length, ("leaves", "approaches"), (person, part, "both"), signals.fps)
         if part == "wrist":
             swings = _swing_fact(gap, (person, part, "both"), signals.fps, allowed)
             facts += [swing for swing in swings if _both_move(swing, signals, allowed)]
@@ -110,7 +119,7 @@ def _path_facts(key: Key, signals: Signals, allowed: Tolerances) -> list[Fact]:
         # A foot that stands rises beside a body that sinks: only what leaves the floor goes up and down.
         curve = (room if part == "ankle" and axis == 1 else path)[:, axis]
         swings = [] if part == "pelvis" else _swing_fact(curve, key, signals.fps, allowed)
-        events = _events(curve, tolerance, (up, down), key)
+        events = _events(curve, tolerance, (up, down), key, signals.fps)
         if axis == 1 or part == "ankle":
             events = [event for event in events if _moves_in_room(event, axis, room, allowed)]
         facts += swings
@@ -140,14 +149,15 @@ def _moves_in_room(event: Fact, axis: int, room: np.ndarray, allowed: Tolerances
 
 
 def _events(
-    signal: np.ndarray, tolerance: float, names: tuple[str, str], key: Key, unit: str = "body sizes"
+    signal: np.ndarray, tolerance: float, names: tuple[str, str], key: Key, fps: float, unit: str = "body sizes"
 ) -> list[Fact]:
     events = []
     for first, last in pairwise(turning_points(signal, tolerance)):
         change = float(signal[last] - signal[first])
         predicate = names[0] if change > 0 else names[1]
         first, last = trim(signal, first, last)
-        events.append(Fact(*key, predicate, first, last, abs(change), abs(change) / tolerance, unit))
+        per_s = abs(float(signal[last] - signal[first])) * fps / max(1, last - first)
+        events.append(Fact(*key, predicate, first, last, abs(change), abs(change) / tolerance, unit, per_s))
     return events
 
 
@@ -156,7 +166,7 @@ def _swing_fact(signal: np.ndarray, key: Key, fps: float, allowed: Tolerances) -
     count = len(turns) - 1
     if count < MIN_SWINGS:
         return []
-    return [Fact(*key, "swings", turns[0], turns[-1], float(count), count * size / allowed.length, "times")]
+    return [Fact(*key, "swings", turns[0], turns[-1], float(count), 0.6 * count * size / allowed.length, "times")]
 
 
 def _one_row(facts: list[Fact]) -> list[Fact]:
@@ -221,7 +231,7 @@ def _lead(person: int, signals: Signals, allowed: Tolerances) -> list[Fact]:
         (start, side), (then, _) = moves
         window = (start[0], min(signals.num_frames - 1, then[1] + slack_frames(signals.num_frames)))
     ahead_s = (then[0] - start[0]) / signals.fps
-    return [Fact(person, "ankle", side, "leads", *window, ahead_s, 1 + ahead_s / _LEAD_S, "s")]
+    return [Fact(person, "ankle", side, "leads", *window, ahead_s, min(1 + ahead_s / _LEAD_S, 3.0), "s")]
 
 
 def merge_sides(facts: Iterable[Fact]) -> list[Fact]:

@@ -1,11 +1,11 @@
 """How well chains are checked: true ones damaged in known ways, and how many are checked a second.
 
 Simulated recordings: the chain is written from the movement itself, and checked against what a noisy sensor that loses
-joints saw of it. Real ones: the movement is not known, so the chain is written from the recording that it is checked against.
+joints saw of it. Real ones: the movement is not known, so the chain is written from the recording that it is checked
+against.
 """
 
 import random
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,8 +22,7 @@ from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.formats import Declared, find_recordings, read
 from skeletonllm.skeleton.performers import ACTIONS, TWO_PERSONS, perform
 from skeletonllm.skeleton.topologies import TOPOLOGIES
-from tests.benchmarks.measure import Row
-from tests.damages import NAMES, blurred, damage
+from tests.damages import blurred, damage
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 _SEEN_AS = ("kinect_v2_25", "kinect_v1_20", "smpl_22", "utdmhad_20", "coco_17")
