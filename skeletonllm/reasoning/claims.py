@@ -12,10 +12,11 @@ from skeletonllm.reasoning.measure import (
     judge_turns,
     not_measurable,
     slack_frames,
+    supported,
     worst,
 )
 from skeletonllm.reasoning.signals import Signals
-from skeletonllm.reasoning.tolerances import ABOVE_HEAD, AT_HEAD, Tolerances
+from skeletonllm.reasoning.tolerances import ABOVE_HEAD, AT_HEAD, MIN_HOLD_S, Tolerances
 from skeletonllm.reasoning.turning import first_move, turning_points
 
 _AXES = {
@@ -35,24 +36,32 @@ _BENDS = {"bends": 1, "flexes": 1, "straightens": -1, "extends": -1}
 _TURNS = {"turns left": 1, "turns right": -1}
 
 
-def check_step(step: ChainStep, signals: Signals, allowed: Tolerances) -> StepVerdict:
-    """What the joints say about one step."""
+def check_step(step: ChainStep, signals: Signals, allowed: Tolerances, anytime: bool = False) -> StepVerdict:
+    """What the joints say about one step.
+
+    Args:
+        step: the claim.
+        signals: of the clip.
+        allowed: the clip's tolerances.
+        anytime: whether it may happen at any time within its frames, which are the whole clip.
+    """
     if not 0 <= step.first_frame <= step.last_frame < signals.num_frames:
         return contradicted(
             f"frames {step.first_frame} to {step.last_frame} are not in the clip of {signals.num_frames}"
         )
     if step.person >= signals.num_persons:
         return contradicted(f"person {step.person} is not in the clip of {signals.num_persons} (counted from 0)")
-    return _Claim(step, signals, allowed).verdict()
+    return _Claim(step, signals, allowed, anytime).verdict()
 
 
 class _Claim:
     """A step beside the curves that it is measured against."""
 
-    def __init__(self, step: ChainStep, signals: Signals, allowed: Tolerances) -> None:
+    def __init__(self, step: ChainStep, signals: Signals, allowed: Tolerances, anytime: bool) -> None:
         self.step, self.signals, self.allowed = step, signals, allowed
         self.part = _STAND_INS.get(step.part, step.part)
-        self.window = (step.first_frame, step.last_frame)
+        self.frames = (step.first_frame, step.last_frame)
+        self.window = None if anytime else self.frames
 
     def verdict(self) -> StepVerdict:
         step, part = self.step, self.part
@@ -68,7 +77,8 @@ class _Claim:
             return self._missing()
         sides = ("left", "right") if step.side == "both" and part not in _CENTRES else (step.side,)
         verdict = worst([self._side(side) for side in sides])
-        if step.side in _OTHER and part not in _CENTRES and verdict.verdict == "not measurable":
+        told_apart = step.side in _OTHER and part not in _CENTRES and step.predicate != "holds still"
+        if told_apart and verdict.verdict == "not measurable":
             # Too little to tell, but the other side clearly does it: left and right were mixed up.
             other = self._side(_OTHER[step.side])
             if other.verdict == "supported":
@@ -111,7 +121,7 @@ class _Claim:
         own, other = paths.get(self.step.side), paths.get(_OTHER.get(self.step.side, ""))
         if own is None or other is None:
             return self._missing()
-        starts = [first_move(path, 1.3 * self.allowed.length, self.window) for path in (own, other)]
+        starts = [first_move(path, 1.3 * self.allowed.length, self.frames) for path in (own, other)]
         if starts[0] is None:
             return contradicted("it does not move in these frames")
         if starts[1] is None:
@@ -148,7 +158,7 @@ class _Claim:
         return best([judge_change(curve[:, axis], direction, tolerance, self.window) for curve in curves])
 
     def _at_head(self, side: str) -> StepVerdict:
-        person, first, last = self.step.person, *self.window
+        person, first, last = self.step.person, *self.frames
         curves = self.signals.over_head if self.step.predicate == "is above the head" else self.signals.from_head
         curve = curves.get((person, side)) if self.part == "wrist" else None
         if curve is None:
@@ -161,12 +171,26 @@ class _Claim:
         return self._unseen_depth(verdict) if verdict.verdict == "supported" else verdict
 
     def _still(self, path: np.ndarray, tolerance: float) -> StepVerdict:
-        first, last = self.window
+        if self.window is None:
+            return self._still_for_a_while(path, tolerance)
+        first, last = self.frames
         slack = min(slack_frames(len(path)), (last - first) // 3)
         inside = path[first + slack : last - slack + 1]
         reach = inside.max(0) - inside.min(0)
         spread = float(np.sqrt((reach * reach).sum()))
         return judge(1.6 * tolerance - spread, 0.0, -0.4 * tolerance, f"it stays within {spread:.2f} body sizes")
+
+    def _still_for_a_while(self, path: np.ndarray, tolerance: float) -> StepVerdict:
+        """Without a time it may mean the whole clip or a part of it: only what is true of both, or of none, is told."""
+        spread = float(np.sqrt((np.ptp(path, axis=0) ** 2).sum()))
+        if spread <= 1.6 * tolerance:
+            return supported(f"it stays within {spread:.2f} body sizes")
+        length = min(len(path), max(2, round(MIN_HOLD_S * self.signals.fps)))
+        pieces = np.lib.stride_tricks.sliding_window_view(path, length, axis=0)
+        least = float(np.sqrt((np.ptp(pieces, axis=-1) ** 2).sum(-1)).min())
+        if least > 1.6 * tolerance:
+            return contradicted(f"it moves by {least:.2f} body sizes or more in any {MIN_HOLD_S} s")
+        return not_measurable(f"it stays within {least:.2f} body sizes for {MIN_HOLD_S} s, within {spread:.2f} in all")
 
     def _swings(self, path: np.ndarray) -> StepVerdict:
         verdicts = [
@@ -187,7 +211,7 @@ class _Claim:
         unseen = self.signals.unseen.get((self.step.person, self.part, self._named(side)))
         if unseen is None:
             return None
-        first, last = self.window
+        first, last = self.frames
         share = float(unseen[first : last + 1].mean())
         return not_measurable(f"it was not seen in {share:.0%} of these frames") if share > 0.5 else None
 

@@ -19,6 +19,7 @@ _MIN_SHARE = 0.45
 _MIN_WITHIN = 0.3
 
 Window = tuple[int, int]
+"""The first and the last frame that a claim names."""
 
 
 def supported(measured: str) -> StepVerdict:
@@ -51,12 +52,19 @@ def slack_frames(num_frames: int) -> int:
 
 
 def judge_change(
-    curve: np.ndarray, direction: Literal[-1, 0, 1], tolerance: float, window: Window, unit: str = " body sizes"
+    curve: np.ndarray, direction: Literal[-1, 0, 1], tolerance: float, window: Window | None, unit: str = " body sizes"
 ) -> StepVerdict:
-    """Whether a curve rises (direction 1), falls (-1) or does either (0) by more than the tolerance within the frames."""
+    """Whether a curve rises (direction 1), falls (-1) or does either (0) by more than the tolerance within the frames.
+
+    Without frames, whether it does so at any time.
+    """
     if direction == 0:
         ways = [judge_change(curve, way, tolerance, window, unit) for way in (1, -1)]
         return best(ways)
+    if window is None:
+        start, end, change = _longest_rise(curve * direction)
+        measured = f"it changes by {direction * change:+.2f}{unit} in frames {start} to {end}"
+        return judge(change, ENOUGH * tolerance, NOTHING * tolerance, measured)
     first, last = window
     slack = slack_frames(len(curve))
     low = max(0, first - slack)
@@ -83,14 +91,17 @@ def judge_change(
     return _in_time(begins, ends, window, len(curve), measured)
 
 
-def judge_state(inside: np.ndarray, window: Window, measured: str) -> StepVerdict:
+def judge_state(inside: np.ndarray, window: Window | None, measured: str) -> StepVerdict:
     """Whether something holds, frame by frame, throughout the frames.
 
     Args:
         inside: `[frames]` of the clip: whether it holds.
-        window: the frames that are claimed.
+        window: the frames that are claimed; None where it is to hold at any time.
         measured: what to tell.
     """
+    if window is None:
+        share = float(inside.mean())
+        return judge(share, 0.05, 0.0, f"{measured} in {share:.0%} of the clip")
     first, last = window
     slack = min(slack_frames(len(inside)), (last - first) // 2)
     share = float(inside[first + slack : last - slack + 1].mean())
@@ -109,8 +120,10 @@ def _in_time(begins: int, ends: int, window: Window, num_frames: int, measured: 
     return supported(measured)
 
 
-def judge_turns(turns: list[int], window: Window, num_frames: int) -> StepVerdict:
+def judge_turns(turns: list[int], window: Window | None, num_frames: int) -> StepVerdict:
     """Whether something goes to and fro in the frames, given the frames of the clip where it turns."""
+    if window is None:
+        return judge(float(len(turns) - 2), 2.0, 1.0, f"it turns back {_times(max(0, len(turns) - 2))}")
     slack = slack_frames(num_frames)
     # The first and the last one are where the movement begins and ends; it turns back at the others.
     within = [turn for turn in turns[1:-1] if window[0] - slack <= turn <= window[1] + slack]
