@@ -76,7 +76,7 @@ class _Claim:
         if part not in _CENTRES and step.side == "center":
             return self._missing()
         sides = ("left", "right") if step.side == "both" and part not in _CENTRES else (step.side,)
-        verdict = worst([self._side(side) for side in sides])
+        verdict = worst(self._side(side) for side in sides)
         told_apart = step.side in _OTHER and part not in _CENTRES and step.predicate != "holds still"
         if told_apart and verdict.verdict == "not measurable":
             # Too little to tell, but the other side clearly does it: left and right were mixed up.
@@ -155,7 +155,7 @@ class _Claim:
             return best([self._swings(path), self._swings(room)]) if part == "ankle" else self._swings(path)
         axis, direction = _AXES[predicate]
         curves = [room] if part == "pelvis" or (axis == 1 and part == "ankle") else [path, room]
-        return best([judge_change(curve[:, axis], direction, tolerance, self.window) for curve in curves])
+        return best(judge_change(curve[:, axis], direction, tolerance, self.window) for curve in curves)
 
     def _at_head(self, side: str) -> StepVerdict:
         person, first, last = self.step.person, *self.frames

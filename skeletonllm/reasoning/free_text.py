@@ -51,7 +51,8 @@ _VERBS: tuple[tuple[str, str], ...] = (
     ("leads", r"(?:go|goes|moves?|sets? out) first|leads?\b"),
     (
         "approaches",
-        r"(?:come|move|go|get|bring|brought)\w*(?: \w+)? (?:together|closer|nearer?)|approach\w*|get nearer|meets?\b|closes? in",
+        r"(?:come|move|go|get|bring|brought)\w*(?: \w+)? (?:together|closer|nearer?)|approach\w*|get nearer|meets?\b"
+        r"|closes? in",
     ),
     ("leaves", r"(?:come|move|go|get)\w* (?:apart|away|off)|separat\w*|(?:draw|spread)\w* apart|spreads?\b|leaves?\b"),
     ("moves forward", r"forwards?\b|ahead\b"),
@@ -63,7 +64,8 @@ _VERBS: tuple[tuple[str, str], ...] = (
     ),
     (
         "lowers",
-        r"(?:lower|sink|drop|descend)\w*|sank\b|(?:go|goes|move|moves|come|comes|get|gets|sit|sits|sat) down\b|(?:fall|fell)\w*",
+        r"(?:lower|sink|drop|descend)\w*|sank\b|(?:go|goes|move|moves|come|comes|get|gets|sit|sits|sat) down\b"
+        r"|(?:fall|fell)\w*",
     ),
     ("straightens", r"(?:straighten|extend|stretch|unbend)\w*|(?:comes?|gets?|is|are) upright"),
     ("bends", r"(?:bend|flex|fold|lean|tilt|crouch)\w*|bent\b"),
@@ -98,13 +100,16 @@ _UNDONE = {
     "turns right": "turns right",
 }
 _BREAKS = re.compile(
-    r"[:]|,? (?:and |but )?(?:then|afterwards|after that|next|later)\b|,? ?\b(?:while|meanwhile|as|whereas|when)\b|,|\band\b"
+    r":|,? (?:and |but )?(?:then|afterwards|after that|next|later)\b"
+    r"|,? ?\b(?:while|meanwhile|as|whereas|when)\b|,|\band\b"
 )
 _FRAMES = re.compile(
-    r"\b(?:(?:in|from|between|during|over|at|for|within) )?(?:the )?frames? (\d+)(?: ?(?:to|and|until|-) ?(?:frame )?(\d+))?"
+    r"\b(?:(?:in|from|between|during|over|at|for|within) )?(?:the )?frames? "
+    r"(\d+)(?: ?(?:to|and|until|-) ?(?:frame )?(\d+))?"
 )
 _SECONDS = re.compile(
-    r"\b(?:in|from|between|during|at|after) (\d+(?:\.\d+)?) ?s?(?:ec\w*)? ?(?:to|and|until|-) ?(\d+(?:\.\d+)?) ?s(?:ec\w*)?\b"
+    r"\b(?:in|from|between|during|at|after) (\d+(?:\.\d+)?) ?s?(?:ec\w*)? ?"
+    r"(?:to|and|until|-) ?(\d+(?:\.\d+)?) ?s(?:ec\w*)?\b"
 )
 _SHARES = (
     (re.compile(r"\b(?:at|in|from) the (?:start|beginning)\b|\bat first\b|\bfirst,|\binitially\b"), (0.0, 0.35)),
@@ -114,10 +119,16 @@ _SHARES = (
     (re.compile(r"\bthroughout\b|\ball the time\b|\bthe whole time\b"), (0.0, 1.0)),
 )
 _FILLERS = frozenset(
-    """a an the of to from in on at with by for its his her their own is are was were be been being it this that and then
-    slowly quickly fast far little slightly clearly slow quick moves move moving goes go going comes come coming reaches
-    reach reaching gets get brought bring brings held hold holds keeps keep stays stay put puts does do up down forward
-    back out over into same time s person shift shifts there not first second other both each two left right while as again also""".split()
+    word
+    for words in (
+        "a an the of to from in on at with by for over into its it his her their own this that he she they",
+        "is are was were be been being does do has have and then while as also again same",
+        "slowly quickly fast slow quick far little slightly clearly",
+        "moves move moving goes go going comes come coming gets get reaches reach reaching puts shifts shift",
+        "bring brings brought hold holds held keep keeps stays stay remains",
+        "up down forward back out there not time s person first second other both each two left right",
+    )
+    for word in words.split()
 )
 
 

@@ -1,5 +1,6 @@
 """Measure one claim against a curve: does it change as claimed, and in the frames that are claimed?"""
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -59,8 +60,7 @@ def judge_change(
     Without frames, whether it does so at any time.
     """
     if direction == 0:
-        ways = [judge_change(curve, way, tolerance, window, unit) for way in (1, -1)]
-        return best(ways)
+        return best(judge_change(curve, way, tolerance, window, unit) for way in (1, -1))
     if window is None:
         start, end, change = _longest_rise(curve * direction)
         measured = f"it changes by {direction * change:+.2f}{unit} in frames {start} to {end}"
@@ -160,11 +160,23 @@ def _times(count: int) -> str:
 _ORDER = ("contradicted", "not measurable", "supported")
 
 
-def worst(verdicts: list[StepVerdict]) -> StepVerdict:
-    """The verdict of what holds only where all hold."""
-    return min(verdicts, key=lambda verdict: _ORDER.index(verdict.verdict))
+def worst(verdicts: Iterable[StepVerdict]) -> StepVerdict:
+    """The verdict of what holds only where all hold; no more is measured than it takes."""
+    return _extreme(verdicts, _ORDER)
 
 
-def best(verdicts: list[StepVerdict]) -> StepVerdict:
-    """The verdict of what holds where any holds."""
-    return max(verdicts, key=lambda verdict: _ORDER.index(verdict.verdict))
+def best(verdicts: Iterable[StepVerdict]) -> StepVerdict:
+    """The verdict of what holds where any holds; no more is measured than it takes."""
+    return _extreme(verdicts, _ORDER[::-1])
+
+
+def _extreme(verdicts: Iterable[StepVerdict], order: tuple[str, ...]) -> StepVerdict:
+    """The first verdict of those that come first in an order."""
+    found = None
+    for verdict in verdicts:
+        if verdict.verdict == order[0]:
+            return verdict
+        if found is None or order.index(verdict.verdict) < order.index(found.verdict):
+            found = verdict
+    assert found is not None
+    return found

@@ -29,9 +29,11 @@ _POINTS = (
     *((part, side) for part in _LIMBS for side in _SIDES),
 )
 _BONES = (([0], [1]), ([2, 5], [3, 6]), ([3, 6], [4, 7]))  # trunk, thighs, shins among the points that make a size
+_BODY = (("neck", "center"), ("pelvis", "center"), *((p, s) for s in _SIDES for p in ("hip", "knee", "ankle")))
 _NO_PATH = ("neck", "hip")  # they hardly move beside the pelvis
 _MIN_SEEN = 0.5  # share of the frames
 # The median size of a second difference of white noise, over the noise's own size.
+_EVERY = 2  # half of the points are enough for a median
 _SECOND_DIFFERENCE = 0.6745 * 6**0.5
 
 
@@ -74,14 +76,21 @@ class Signals:
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the points of a topology are: each is a joint, or the middle of two."""
+    """Where the points of a topology are: each is a joint, or the middle of two.
 
-    names: tuple[tuple[str, str], ...]
+    Args:
+        at: the place of each point among the points.
+        first: `[points]` the joint, or one of the two.
+        second: the same joint, or the other one.
+        body: places of the points that make a body's size; None where one is missing.
+        across: `[left or right, pairs]` places of the shoulders and hips; None where there are neither.
+    """
+
+    at: dict[tuple[str, str], int]
     first: np.ndarray
     second: np.ndarray
-
-    def place(self, part: str, side: str = "center") -> int | None:
-        return self.names.index((part, side)) if (part, side) in self.names else None
+    body: list[int] | None
+    across: np.ndarray | None
 
 
 @lru_cache(maxsize=64)
@@ -89,7 +98,11 @@ def _layout(topology: Topology) -> _Layout:
     found = {name: joints_of(topology, *name) for name in _POINTS}
     joints = {name: (each[0], each[-1]) for name, each in found.items() if each}
     first, second = (np.array([pair[end] for pair in joints.values()], int) for end in (0, 1))
-    return _Layout(tuple(joints), first, second)
+    at = {name: place for place, name in enumerate(joints)}
+    body = [at[name] for name in _BODY] if all(name in at for name in _BODY) else None
+    pairs = [[at.get((part, side), -1) for side in _SIDES] for part in ("shoulder", "hip")]
+    whole = [pair for pair in pairs if -1 not in pair]
+    return _Layout(at, first, second, body, np.array(whole, int).T if whole else None)
 
 
 def measure_signals(clip: Clip) -> Signals:
@@ -122,10 +135,10 @@ def measure_signals(clip: Clip) -> Signals:
         if not flat and lateral is not None:
             _add_heading(person, lateral[person], measured[person], layout, signals)
         if not whole:
-            for place, (part, side) in enumerate(layout.names):
+            for (part, side), place in layout.at.items():
                 if not seen[person, :, place].all():
                     signals.unseen[person, part, side] = ~seen[person, :, place]
-    pelvis = layout.place("pelvis")
+    pelvis = layout.at.get(("pelvis", "center"))
     if persons == MAX_PERSONS and pelvis is not None and measured[:, pelvis].all():
         # In the room: each person's curves are turned to their own front.
         signals.gaps[0, "pelvis"] = _length(points[0, :, pelvis] - points[1, :, pelvis])
@@ -134,7 +147,7 @@ def measure_signals(clip: Clip) -> Signals:
 
 def _add_person(person: int, curves: np.ndarray, measured: np.ndarray, layout: _Layout, signals: Signals) -> None:
     """Paths, angles and relations of one person, whose points are `[points, frames, 3]`."""
-    at = {name: place for place, name in enumerate(layout.names) if measured[place]}
+    at = layout.at if measured.all() else {name: place for name, place in layout.at.items() if measured[place]}
     for (part, side), place in at.items():
         signals.rooms[person, part, side] = curves[place]
     pelvis = at.get(("pelvis", "center"))
@@ -170,8 +183,8 @@ def _add_person(person: int, curves: np.ndarray, measured: np.ndarray, layout: _
 
 def _add_heading(person: int, lateral: np.ndarray, measured: np.ndarray, layout: _Layout, signals: Signals) -> None:
     """How far a person has turned; nothing where neither hips nor shoulders show where they face."""
-    pairs = [[layout.place(part, side) for side in _SIDES] for part in ("shoulder", "hip")]
-    if not any(None not in pair and measured[pair].all() for pair in pairs):  # pyright: ignore[reportArgumentType, reportCallIssue]
+    assert layout.across is not None
+    if not measured[layout.across].all(0).any():
         return
     turned = np.unwrap(np.arctan2(-lateral[:, 2], lateral[:, 0]))
     signals.headings[person] = np.degrees(turned - turned[0])
@@ -193,11 +206,9 @@ def _fill(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def _size(clip: Clip, points: np.ndarray, seen: np.ndarray, layout: _Layout) -> float:
     """As `body_size_m`: trunk and the longer leg, in one pass where all of them are there."""
-    wanted = [("neck", "center"), ("pelvis", "center"), *((p, s) for s in _SIDES for p in ("hip", "knee", "ankle"))]
-    places = [layout.place(*name) for name in wanted]
-    if clip.num_persons > MAX_PERSONS or None in places or not seen[:, :, places].any(1).all():
+    if clip.num_persons > MAX_PERSONS or layout.body is None or not seen[:, :, layout.body].any(1).all():
         return body_size_m(clip)
-    body = points[:, :, places]
+    body = points[:, :, layout.body]
     trunk, thighs, shins = (_length(body[:, :, one] - body[:, :, two]) for one, two in _BONES)
     lengths = np.sort(trunk[..., 0] + (thighs + shins).max(-1), axis=1)
     at = 0.9 * (clip.num_frames - 1)  # the 90th percentile
@@ -210,6 +221,7 @@ def _jitter(points: np.ndarray, seen: np.ndarray) -> float:
     """The noise from frame to frame, as second differences show it: most points move smoothly most of the time."""
     if points.shape[1] < 5:
         return 0.0
+    points, seen = points[:, :, ::_EVERY], seen[:, :, ::_EVERY]
     bends = np.abs(points[:, 2:] - 2 * points[:, 1:-1] + points[:, :-2])
     if not seen.all():
         bends = bends[seen[:, 2:] & seen[:, 1:-1] & seen[:, :-2]]
@@ -222,14 +234,14 @@ def _jitter(points: np.ndarray, seen: np.ndarray) -> float:
 
 def _across(points: np.ndarray, seen: np.ndarray, layout: _Layout) -> np.ndarray | None:
     """From right to left across shoulders and hips, `[persons, frames, 3]`; None where there are neither."""
-    pairs = [[layout.place(part, side) for side in _SIDES] for part in ("shoulder", "hip")]
-    whole = [pair for pair in pairs if None not in pair]
-    if not whole:
+    if layout.across is None:
         return None
-    left, right = np.array(whole, int).T
+    left, right = layout.across
     across = points[:, :, left] - points[:, :, right]
-    usable = seen[:, :, left].any(1) & seen[:, :, right].any(1)  # [persons, pairs]
-    return (across * usable[:, None, :, None]).sum(2)
+    if not seen.all():
+        usable = seen[:, :, left].any(1) & seen[:, :, right].any(1)  # [persons, pairs]
+        across = across * usable[:, None, :, None]
+    return across.sum(2)
 
 
 def _front_angle(lateral: np.ndarray | None) -> np.ndarray:

@@ -90,4 +90,5 @@ def trim(signal: Float[np.ndarray, " frames"], first: int, last: int) -> tuple[i
     lengths = np.where(ends < len(way), ends - np.arange(len(way)), len(way))
     start = int(lengths.argmin())
     begun, done = int((way > _BEGUN * way[-1]).argmax()) - 1, int((way >= (1 - _BEGUN) * way[-1]).argmax())
-    return first + max(start, begun), first + min(int(ends[start]), done)
+    start, end = max(start, begun), min(int(ends[start]), done)
+    return first + start, first + max(start, end)

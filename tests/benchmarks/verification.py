@@ -50,9 +50,7 @@ class Score:
             self.made[name] += 1
             self.found[name] += checked.verdict == "rejected"
             if (checked.verdict == "rejected") == (name in ("true", "frames off by 5 %")):
-                self.reasons.append(
-                    f"{name}: {seen.clip_id} {seen.topology.name} {checked.reasons} {[(s.person, s.part, s.side, s.predicate, s.first_frame, s.last_frame) for s in other.steps]} {[v.verdict[:4] + v.reason for v in checked.step_verdicts]}"
-                )
+                self.reasons.append(f"{name}: {seen.clip_id} {seen.topology.name}: {checked.reasons or other.steps}")
 
 
 def simulated(first: int, performers: int, seed: int) -> Iterator[tuple[Clip, Clip]]:
