@@ -143,7 +143,8 @@ def _is_elsewhere(step: ChainStep, moved: ChainStep, truth: Signals) -> bool:
     """Whether a step is false in other frames: they share less than half with its own, and nothing of it is in them."""
     shared = min(step.last_frame, moved.last_frame) - max(step.first_frame, moved.first_frame) + 1
     total = max(step.last_frame, moved.last_frame) - min(step.first_frame, moved.first_frame) + 1
-    if shared >= 0.5 * total:
+    around = moved.first_frame <= step.first_frame and step.last_frame <= moved.last_frame
+    if shared >= 0.5 * total or around:  # frames around the true ones are not wrong, only wide
         return False
     if is_false(moved, truth):
         return True
@@ -247,6 +248,8 @@ def _tell_backward(chain: ReasoningChain, truth: Signals, rng: random.Random) ->
     rng.shuffle(pairs)
     for i, j in pairs:
         early, late = chain.steps[i], chain.steps[j]
+        if late.first_frame < early.last_frame:
+            continue
         first = replace(late, first_frame=early.first_frame, last_frame=early.last_frame)
         then = replace(early, first_frame=late.first_frame, last_frame=late.last_frame)
         if _is_elsewhere(late, first, truth) or _is_elsewhere(early, then, truth):

@@ -221,17 +221,29 @@ def _lead(person: int, signals: Signals, allowed: Tolerances) -> list[Fact]:
         return []
     if min(np.linalg.norm(room[-1] - room[0]) for room in (left, right)) < 2 * allowed.length:
         return []
-    window = (0, signals.num_frames - 1)
-    for _ in range(2):  # in the whole clip, and again in the frames that this gives
-        starts = {"left": first_move(left, 1.3 * allowed.length, window)}
-        starts["right"] = first_move(right, 1.3 * allowed.length, window)
-        moves = sorted((start, side) for side, start in starts.items() if start is not None)
-        if len(moves) < 2 or moves[1][0][0] - moves[0][0][0] < _LEAD_S * signals.fps:
-            return []
-        (start, side), (then, _) = moves
-        window = (start[0], min(signals.num_frames - 1, then[1] + slack_frames(signals.num_frames)))
-    ahead_s = (then[0] - start[0]) / signals.fps
+    found = _first_and_then(left, right, (0, signals.num_frames - 1), signals, allowed)
+    if found is None:
+        return []
+    # In these frames alone it must be so too: a slow drift before them counts in the whole clip only.
+    found = _first_and_then(left, right, found[1], signals, allowed)
+    if found is None:
+        return []
+    side, window, ahead_s = found
     return [Fact(person, "ankle", side, "leads", *window, ahead_s, min(1 + ahead_s / _LEAD_S, 3.0), "s")]
+
+
+def _first_and_then(
+    left: np.ndarray, right: np.ndarray, window: tuple[int, int], signals: Signals, allowed: Tolerances
+) -> tuple[str, tuple[int, int], float] | None:
+    """Which of two paths sets out first in a window, the frames until the other one has gone too, and how far ahead."""
+    starts = {"left": first_move(left, 1.3 * allowed.length, window)}
+    starts["right"] = first_move(right, 1.3 * allowed.length, window)
+    moves = sorted((start, side) for side, start in starts.items() if start is not None)
+    if len(moves) < 2 or moves[1][0][0] - moves[0][0][0] < _LEAD_S * signals.fps:
+        return None
+    (start, side), (then, _) = moves
+    last = min(signals.num_frames - 1, then[1] + slack_frames(signals.num_frames))
+    return side, (start[0], last), (then[0] - start[0]) / signals.fps
 
 
 def merge_sides(facts: Iterable[Fact]) -> list[Fact]:

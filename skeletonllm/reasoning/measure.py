@@ -1,7 +1,6 @@
 """Measure one claim against a curve: does it change as claimed, and in the frames that are claimed?"""
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 
@@ -12,7 +11,7 @@ ENOUGH = 0.7
 NOTHING = 0.55
 # Nobody names frames to the frame: a claim is looked for this share of the clip around its frames, ...
 _SLACK = 0.05
-# ... and is wrong where it claims more than this share of the clip in which nothing of the kind happens.
+# ... and is wrong where it is cut off by them, and they hold more than this share of the clip without anything of the kind.
 _MAX_OFF = 0.135
 # A claim whose frames hold less than this share of the movement that they are cut from is about other frames.
 _MIN_SHARE = 0.45
@@ -53,7 +52,7 @@ def slack_frames(num_frames: int) -> int:
 
 
 def judge_change(
-    curve: np.ndarray, direction: Literal[-1, 0, 1], tolerance: float, window: Window | None, unit: str = " body sizes"
+    curve: np.ndarray, direction: int, tolerance: float, window: Window | None, unit: str = " body sizes"
 ) -> StepVerdict:
     """Whether a curve rises (direction 1), falls (-1) or does either (0) by more than the tolerance within the frames.
 
@@ -63,7 +62,7 @@ def judge_change(
         return best(judge_change(curve, way, tolerance, window, unit) for way in (1, -1))
     if window is None:
         start, end, change = _longest_rise(curve * direction)
-        measured = f"it changes by {direction * change:+.2f}{unit} in frames {start} to {end}"
+        measured = f"it changes by {_number(direction * change, unit)} in frames {start} to {end}"
         return judge(change, ENOUGH * tolerance, NOTHING * tolerance, measured)
     first, last = window
     slack = slack_frames(len(curve))
@@ -73,18 +72,18 @@ def judge_change(
     inside = curve[first : last + 1]
     _, _, back = _longest_rise(-inside if direction == 1 else inside)
     if back > max(change, ENOUGH * tolerance):
-        return contradicted(f"it changes by {-direction * back:+.2f}{unit}")
+        return contradicted(f"it changes by {_number(-direction * back, unit)}")
     if last - first >= 2 * slack:  # in shorter frames that are off, all of it may be outside
         _, _, within = _longest_rise(inside if direction == 1 else -inside)
         change = within if within < _MIN_WITHIN * change else change
-    measured = f"it changes by {direction * change:+.2f}{unit}"
+    measured = f"it changes by {_number(direction * change, unit)}"
     if change < ENOUGH * tolerance:
         return judge(change, ENOUGH * tolerance, NOTHING * tolerance, measured)
     # It may be cut out of a longer movement.
     start, end = _whole_rise(curve * direction, low + start, low + end, NOTHING * tolerance)
     whole = abs(float(curve[end] - curve[start]))
     if change < _MIN_SHARE * whole:
-        return contradicted(f"{measured}, a part of {direction * whole:+.2f} in frames {start} to {end}")
+        return contradicted(f"{measured}, a part of {_number(direction * whole, unit)} in frames {start} to {end}")
     way = (curve[start : end + 1] - curve[start]) * direction
     begins = start + max(0, int((way > 0.1 * way[-1]).argmax()) - 1)
     ends = start + int((way >= 0.9 * way[-1]).argmax())
@@ -113,9 +112,10 @@ def judge_state(inside: np.ndarray, window: Window | None, measured: str) -> Ste
 
 
 def _in_time(begins: int, ends: int, window: Window, num_frames: int, measured: str) -> StepVerdict:
-    """Supported, unless the frames that are claimed begin long before it does, or go on long after it."""
+    """Supported, unless it happens elsewhere: not within the frames, and they go on long before or after it."""
     most = max(3.0, _MAX_OFF * num_frames)
-    if begins - window[0] > most or window[1] - ends > most:
+    first, last = window
+    if (begins < first or ends > last) and (begins - first > most or last - ends > most):
         return contradicted(f"{measured}, but in frames {begins} to {ends}")
     return supported(measured)
 
@@ -151,6 +151,10 @@ def _whole_rise(curve: np.ndarray, start: int, end: int, tolerance: float) -> tu
     first = int(turned.argmax()) if turned.any() else len(before)
     last = int(turns.argmax()) if turns.any() else len(after)
     return start - int(before[:first].argmin()), end + int(after[:last].argmax())
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:+.0f}{unit}" if "degrees" in unit else f"{value:+.2f}{unit}"
 
 
 def _times(count: int) -> str:

@@ -184,7 +184,7 @@ def _add_person(person: int, curves: np.ndarray, measured: np.ndarray, layout: _
 def _add_heading(person: int, lateral: np.ndarray, measured: np.ndarray, layout: _Layout, signals: Signals) -> None:
     """How far a person has turned; nothing where neither hips nor shoulders show where they face."""
     assert layout.across is not None
-    if not measured[layout.across].all(0).any():
+    if not np.all(measured[layout.across], axis=0).any():
         return
     turned = np.unwrap(np.arctan2(-lateral[:, 2], lateral[:, 0]))
     signals.headings[person] = np.degrees(turned - turned[0])
