@@ -133,7 +133,8 @@ def _ending(own: Sequence[Fact], main: Fact, facts: Iterable[Fact], draw: Draw) 
     """Whether the part comes back or stays where it went, where that is clear: by its height, if that changed."""
     went = next((fact for fact in own if fact.predicate == "raises"), main)
     back = _BACK.get((went.part, went.predicate))
-    if back is None or any(fact.predicate == back for fact in own):
+    ways_back = (back,) if went.part == "pelvis" else (back, "lowers", "moves back")
+    if back is None or any(fact is not went and fact.predicate in ways_back for fact in own):
         return ""
     same = [fact for fact in facts if _same_part(fact, went) and fact.predicate == back]
     if any(fact.first_frame < went.first_frame for fact in same):

@@ -17,6 +17,7 @@ _CLEAR_SWING = 1.3
 
 _CLIMB = 0.3  # a sensor that is tilted by less than 17 degrees makes a walk look like a climb of no more than this
 _LEAD_S = 0.15
+_FASTEST_TURN = 450.0  # degrees a second; what is faster is a sensor that mixes up front and back
 _AXES = ((1, "raises", "lowers"), (2, "moves forward", "moves back"), (0, "moves sideways", "moves sideways"))
 
 
@@ -70,14 +71,9 @@ def measure_facts(clip: Clip, signals: Signals | None = None) -> list[Fact]:
             bend, allowed.bend, ("bends", "straightens"), (person, "spine", "center"), signals.fps, "degrees"
         )
     for person, heading in signals.headings.items():
-        facts += _events(
-            heading,
-            allowed.heading,
-            ("turns left", "turns right"),
-            (person, "pelvis", "center"),
-            signals.fps,
-            "degrees",
-        )
+        key, names = (person, "pelvis", "center"), ("turns left", "turns right")
+        turns = _events(heading, allowed.heading, names, key, signals.fps, "degrees")
+        facts += [turn for turn in turns if turn.per_s < _FASTEST_TURN]
     for (person, part), gap in signals.gaps.items():
         if part == "pelvis" or not signals.flat:
             facts += _events(gap, allowed.length, ("leaves", "approaches"), (person, part, "both"), signals.fps)

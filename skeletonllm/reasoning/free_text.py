@@ -73,9 +73,7 @@ _VERBS: tuple[tuple[str, str], ...] = (
 _VERB_PATTERNS = tuple((predicate, re.compile(rf"\b(?:{pattern})")) for predicate, pattern in _VERBS)
 _NEGATION = re.compile(r"\b(?:not|no|never|without|nor|neither|cannot|barely|hardly)\b")
 _WHOLE = re.compile(r"\b(?:to and fro|back and forth|up and down)\b")
-_RETURNS = re.compile(
-    r"\b(?:(?:come|comes|go|goes|is|are) back(?: again)?(?! and forth)(?: at the end)?|returns?|returned)\b"
-)
+_RETURNS = re.compile(r"\b(?:(?:comes?|is|are) back(?: again)?(?: at the end)?|returns?|returned)\b")
 _OPPOSITE = {
     "raises": "lowers",
     "moves forward": "moves back",
@@ -191,12 +189,13 @@ def read_claims(text: str, num_frames: int, fps: float) -> tuple[Claim, ...]:
             clause = sentence[start:end].strip(" ,")
             if breaks.strip(" ,") in ("then", "and then", "next", "later", "after that", "afterwards"):
                 window = None
-            named, rest = _window(clause, num_frames, fps)
-            window = named or window
+            went = claims[-1].steps[:1] if claims else ()
+            found, rest = _frames(_returned(clause, went), fps)
+            window = found or window  # frames hold for the clauses that follow, "at the end" for its own
+            shared, rest = _share(rest, num_frames)
             if not rest:
                 continue
-            went = claims[-1].steps[:1] if claims else ()
-            claim, subject = _read(clause, _returned(rest, went), subject, window, num_frames)
+            claim, subject = _read(clause, rest, subject, shared or window, num_frames)
             claims.append(claim)
     return tuple(claims)
 
@@ -225,21 +224,25 @@ def _clauses(sentence: str) -> list[tuple[int, int, str]]:
     return [*clauses, (start, len(sentence), before)]
 
 
-def _window(clause: str, num_frames: int, fps: float) -> tuple[tuple[int, int] | None, str]:
-    """The frames that a clause names, and the rest of it."""
+def _frames(clause: str, fps: float) -> tuple[tuple[int, int] | None, str]:
+    """The frames that a clause names, or those of its seconds, and the rest of it."""
     if found := _FRAMES.search(clause):
         first = int(found[1])
         window = (first, int(found[2]) if found[2] else first)
     elif found := _SECONDS.search(clause):
         window = (round(float(found[1]) * fps), round(float(found[2]) * fps))
     else:
-        for pattern, (low, high) in _SHARES:
-            if found := pattern.search(clause):
-                window = (round(low * (num_frames - 1)), round(high * (num_frames - 1)))
-                break
-        else:
-            return None, clause.strip(" ,")
+        return None, clause.strip(" ,")
     return window, (clause[: found.start()] + clause[found.end() :]).strip(" ,")
+
+
+def _share(clause: str, num_frames: int) -> tuple[tuple[int, int] | None, str]:
+    """The frames of "at the start" and the like, and the rest of the clause."""
+    for pattern, (low, high) in _SHARES:
+        if found := pattern.search(clause):
+            window = (round(low * (num_frames - 1)), round(high * (num_frames - 1)))
+            return window, (clause[: found.start()] + clause[found.end() :]).strip(" ,")
+    return None, clause
 
 
 @dataclass(frozen=True)
