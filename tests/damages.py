@@ -288,6 +288,18 @@ def _invent(chain: ReasoningChain, truth: Signals, rng: random.Random) -> Reason
     return None
 
 
+def _lie(chain: ReasoningChain, truth: Signals, rng: random.Random) -> ReasoningChain | None:
+    """The steps stay true, the summary says what never happens."""
+    for _ in range(20):
+        part, predicate = rng.choice(_CLAIMS)
+        side = "center" if part in ("pelvis", "spine") else rng.choice(("left", "right"))
+        step = ChainStep(0, part, side, predicate, 0, truth.num_frames - 1, "")
+        if is_false(step, truth):
+            said = _said(step, Draw(chain.clip_id, chain.answer)).text
+            return replace(chain, summary=f"{said[0].upper()}{said[1:]}.")
+    return None
+
+
 def _leak(chain: ReasoningChain, _: Signals, rng: random.Random) -> ReasoningChain | None:
     """The label in another form, before the answer."""
     forms = [*_SYNONYMS.get(chain.answer, ()), _ing(chain.answer), chain.answer.upper()]
@@ -318,6 +330,7 @@ _WAYS: dict[str, Callable[[ReasoningChain, Signals, random.Random], ReasoningCha
     "listed backward": _list_backward,
     "causes reversed": _swap_causes,
     "invented step": _invent,
+    "false summary": _lie,
     "label leaked": _leak,
 }
 NAMES: tuple[str, ...] = tuple(_WAYS)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from skeletonllm.reasoning.chain import ChainStep, ReasoningChain
 from skeletonllm.reasoning.claims import check_step
+from skeletonllm.reasoning.free_text import check_text
 from skeletonllm.reasoning.leak import leaked_words
 from skeletonllm.reasoning.measure import slack_frames
 from skeletonllm.reasoning.signals import Signals, measure_signals
@@ -19,8 +20,8 @@ _LIMB = re.compile(r"\b(left|right) (?:hand|wrist|arm|elbow|foot|ankle|leg|knee|
 def verify_chain(chain: ReasoningChain, clip: Clip, signals: Signals | None = None) -> ReasoningChain:
     """The chain with the verdict of each step, and its own.
 
-    Accepted: the answer is the clip's action, nothing gives it away before the end, no step is contradicted, at least one
-    is supported, and the steps go in the order of time, causes first.
+    Accepted: the answer is the clip's action, nothing gives it away before the end, no step and no clause of the summary is
+    contradicted, at least one step is supported, and the steps go in the order of time, causes first.
 
     Args:
         chain: to be checked.
@@ -40,6 +41,7 @@ def verify_chain(chain: ReasoningChain, clip: Clip, signals: Signals | None = No
             reasons.append(f"step {number} ({step.side} {step.part} {step.predicate}): {verdict.reason}")
     reasons += _faults_of_order(chain.steps, slack_frames(clip.num_frames))
     reasons += _faults_of_words(chain.steps)
+    reasons += _faults_of_summary(chain.summary, signals)
     if not any(verdict.verdict == "supported" for verdict in verdicts):
         reasons.append("no step is supported by the joints")
     return replace(
@@ -76,3 +78,11 @@ def _faults_of_words(steps: tuple[ChainStep, ...]) -> Iterator[str]:
     for number, step in enumerate(steps):
         if step.side in _OTHER and set(_LIMB.findall(step.text)) == {_OTHER[step.side]}:
             yield f"step {number} is about the {step.side} {step.part}, its text about the {_OTHER[step.side]} one"
+
+
+def _faults_of_summary(summary: str, signals: Signals) -> Iterator[str]:
+    """Clauses of the summary that the joints contradict: it is the first that a student learns to say."""
+    for checked in check_text(summary, signals):
+        for verdict in checked.verdicts:
+            if verdict.verdict == "contradicted":
+                yield f"the summary says {checked.claim.words!r}: {verdict.reason}"
