@@ -113,7 +113,7 @@ def judge_state(inside: np.ndarray, window: Window | None, measured: str) -> Ste
 
 def _in_time(begins: int, ends: int, window: Window, num_frames: int, measured: str) -> StepVerdict:
     """Supported, unless it happens elsewhere: not within the frames, and they go on long before or after it."""
-    most = max(3.0, _MAX_OFF * num_frames)
+    most = max(2.0, _MAX_OFF * num_frames)
     first, last = window
     if (begins < first or ends > last) and (begins - first > most or last - ends > most):
         return contradicted(f"{measured}, but in frames {begins} to {ends}")
