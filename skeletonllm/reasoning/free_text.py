@@ -1,12 +1,13 @@
 """Claims in free text: a small closed grammar of parts, sides, verbs and times. What it cannot read, it says so."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from skeletonllm.reasoning.chain import ChainStep, StepVerdict
 from skeletonllm.reasoning.claims import check_step
-from skeletonllm.reasoning.measure import best, not_measurable
+from skeletonllm.reasoning.measure import best, not_measurable, supported
 from skeletonllm.reasoning.signals import Signals
 from skeletonllm.reasoning.tolerances import tolerances
 
@@ -159,20 +160,29 @@ class Checked:
     verdicts: tuple[StepVerdict, ...]
 
 
-def check_text(text: str, signals: Signals) -> list[Checked]:
-    """Every clause of a text, measured against the joints; what cannot be read is not measurable."""
+def check_text(text: str, signals: Signals, held: Collection[ChainStep] = ()) -> list[Checked]:
+    """Every clause of a text, measured against the joints; what cannot be read is not measurable.
+
+    Args:
+        text: in English.
+        signals: of the clip.
+        held: claims that were supported in some frames: they need not be measured again where no time is named.
+    """
     allowed = tolerances(signals)
+    known = {(step.person, step.part, step.side, step.predicate) for step in held}
     found = []
     for claim in read_claims(text, signals.num_frames, signals.fps):
         verdicts = []
         for step in claim.steps:
+            if claim.anytime and (step.person, step.part, step.side, step.predicate) in known:
+                verdicts.append(supported("as one of the steps"))
+                continue
             sides = [replace(step, side=side) for side in ("left", "right")] if claim.either else [step]
-            verdicts.append(best([check_step(one, signals, allowed, claim.anytime) for one in sides]))
+            verdicts.append(best(check_step(one, signals, allowed, claim.anytime) for one in sides))
         found.append(Checked(claim, tuple(verdicts) or (not_measurable(claim.fault),)))
     return found
 
 
-@lru_cache(maxsize=4096)
 def read_claims(text: str, num_frames: int, fps: float) -> tuple[Claim, ...]:
     """The claims of a text.
 
@@ -226,6 +236,8 @@ def _clauses(sentence: str) -> list[tuple[int, int, str]]:
 
 def _frames(clause: str, fps: float) -> tuple[tuple[int, int] | None, str]:
     """The frames that a clause names, or those of its seconds, and the rest of it."""
+    if not any(letter.isdigit() for letter in clause):
+        return None, clause.strip(" ,")
     if found := _FRAMES.search(clause):
         first = int(found[1])
         window = (first, int(found[2]) if found[2] else first)
@@ -236,6 +248,7 @@ def _frames(clause: str, fps: float) -> tuple[tuple[int, int] | None, str]:
     return window, (clause[: found.start()] + clause[found.end() :]).strip(" ,")
 
 
+@lru_cache(maxsize=4096)
 def _share(clause: str, num_frames: int) -> tuple[tuple[int, int] | None, str]:
     """The frames of "at the start" and the like, and the rest of the clause."""
     for pattern, (low, high) in _SHARES:
@@ -280,7 +293,8 @@ def _read(
     return Claim(words, tuple(steps), "", window is None, subject.either, unread), subject
 
 
-def _predicates(rest: str) -> tuple[list[tuple[str, int]], tuple[str, ...]]:
+@lru_cache(maxsize=4096)
+def _predicates(rest: str) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...]]:
     """The predicates of a clause in the order of its words, each with its place, and the words that nothing reads."""
     found, left = [], rest
     for predicate, pattern in _VERB_PATTERNS:
@@ -289,9 +303,10 @@ def _predicates(rest: str) -> tuple[list[tuple[str, int]], tuple[str, ...]]:
             left = pattern.sub(lambda read: "#" * (read.end() - read.start()), left)
     known = _SUBJECT.sub(" ", left)
     unread = tuple(word for word in re.findall(r"[a-z]+|[0-9.]+", known) if word not in _FILLERS)
-    return sorted(found, key=lambda one: one[1]), unread
+    return tuple(sorted(found, key=lambda one: one[1])), unread
 
 
+@lru_cache(maxsize=4096)
 def _subject(rest: str) -> tuple[_Subject | None, int]:
     """The first body part that is named, and where."""
     found = _SUBJECT.search(rest)

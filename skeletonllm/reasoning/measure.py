@@ -69,13 +69,14 @@ def judge_change(
     low = max(0, first - slack)
     part = curve[low : last + slack + 1]
     start, end, change = _longest_rise(part if direction == 1 else -part)
-    inside = curve[first : last + 1]
-    _, _, back = _longest_rise(-inside if direction == 1 else inside)
-    if back > max(change, ENOUGH * tolerance):
-        return contradicted(f"it changes by {_number(-direction * back, unit)}")
-    if last - first >= 2 * slack:  # in shorter frames that are off, all of it may be outside
-        _, _, within = _longest_rise(inside if direction == 1 else -inside)
-        change = within if within < _MIN_WITHIN * change else change
+    if direction * float(curve[last] - curve[first]) < 0.5 * change:  # most of it may be around the frames, not in them
+        inside = curve[first : last + 1] * direction
+        _, _, back = _longest_rise(-inside)
+        if back > max(change, ENOUGH * tolerance):
+            return contradicted(f"it changes by {_number(-direction * back, unit)}")
+        if last - first >= 2 * slack:  # in shorter frames that are off, all of it may be outside
+            _, _, within = _longest_rise(inside)
+            change = within if within < _MIN_WITHIN * change else change
     measured = f"it changes by {_number(direction * change, unit)}"
     if change < ENOUGH * tolerance:
         return judge(change, ENOUGH * tolerance, NOTHING * tolerance, measured)

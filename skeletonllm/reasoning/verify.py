@@ -41,7 +41,8 @@ def verify_chain(chain: ReasoningChain, clip: Clip, signals: Signals | None = No
             reasons.append(f"step {number} ({step.side} {step.part} {step.predicate}): {verdict.reason}")
     reasons += _faults_of_order(chain.steps, slack_frames(clip.num_frames))
     reasons += _faults_of_words(chain.steps)
-    reasons += _faults_of_summary(chain.summary, signals)
+    held = [step for step, verdict in zip(chain.steps, verdicts, strict=True) if verdict.verdict == "supported"]
+    reasons += _faults_of_summary(chain.summary, held, signals)
     if not any(verdict.verdict == "supported" for verdict in verdicts):
         reasons.append("no step is supported by the joints")
     return replace(
@@ -80,9 +81,9 @@ def _faults_of_words(steps: tuple[ChainStep, ...]) -> Iterator[str]:
             yield f"step {number} is about the {step.side} {step.part}, its text about the {_OTHER[step.side]} one"
 
 
-def _faults_of_summary(summary: str, signals: Signals) -> Iterator[str]:
+def _faults_of_summary(summary: str, held: list[ChainStep], signals: Signals) -> Iterator[str]:
     """Clauses of the summary that the joints contradict: it is the first that a student learns to say."""
-    for checked in check_text(summary, signals):
+    for checked in check_text(summary, signals, held):
         for verdict in checked.verdicts:
             if verdict.verdict == "contradicted":
                 yield f"the summary says {checked.claim.words!r}: {verdict.reason}"
