@@ -28,12 +28,16 @@ _POINTS = (
     *((part, "center") for part in ("pelvis", "neck", "head")),
     *((part, side) for part in _LIMBS for side in _SIDES),
 )
-_BONES = (([0], [1]), ([2, 5], [3, 6]), ([3, 6], [4, 7]))  # trunk, thighs, shins among the points that make a size
-_BODY = (("neck", "center"), ("pelvis", "center"), *((p, s) for s in _SIDES for p in ("hip", "knee", "ankle")))
+# The bones that make a body's size: trunk, thighs, shins.
+_BONES = (
+    (("neck", "center"), ("pelvis", "center")),
+    *((("hip", side), ("knee", side)) for side in _SIDES),
+    *((("knee", side), ("ankle", side)) for side in _SIDES),
+)
 _NO_PATH = ("neck", "hip")  # they hardly move beside the pelvis
 _MIN_SEEN = 0.5  # share of the frames
 # The median size of a second difference of white noise, over the noise's own size.
-_EVERY = 2  # half of the points are enough for a median
+_EVERY = 3  # a third of the points is enough for a median
 _SECOND_DIFFERENCE = 0.6745 * 6**0.5
 
 
@@ -82,14 +86,14 @@ class _Layout:
         at: the place of each point among the points.
         first: `[points]` the joint, or one of the two.
         second: the same joint, or the other one.
-        body: places of the points that make a body's size; None where one is missing.
+        bones: `[ends, bones]` places of the ends of trunk, thighs and shins; None where one is missing.
         across: `[left or right, pairs]` places of the shoulders and hips; None where there are neither.
     """
 
     at: dict[tuple[str, str], int]
     first: np.ndarray
     second: np.ndarray
-    body: list[int] | None
+    bones: np.ndarray | None
     across: np.ndarray | None
 
 
@@ -99,10 +103,10 @@ def _layout(topology: Topology) -> _Layout:
     joints = {name: (each[0], each[-1]) for name, each in found.items() if each}
     first, second = (np.array([pair[end] for pair in joints.values()], int) for end in (0, 1))
     at = {name: place for place, name in enumerate(joints)}
-    body = [at[name] for name in _BODY] if all(name in at for name in _BODY) else None
+    bones = np.array([[at.get(name, -1) for name in bone] for bone in _BONES], int).T
     pairs = [[at.get((part, side), -1) for side in _SIDES] for part in ("shoulder", "hip")]
     whole = [pair for pair in pairs if -1 not in pair]
-    return _Layout(at, first, second, body, np.array(whole, int).T if whole else None)
+    return _Layout(at, first, second, None if (bones < 0).any() else bones, np.array(whole, int).T if whole else None)
 
 
 def measure_signals(clip: Clip) -> Signals:
@@ -186,7 +190,9 @@ def _add_heading(person: int, lateral: np.ndarray, measured: np.ndarray, layout:
     assert layout.across is not None
     if not np.all(measured[layout.across], axis=0).any():
         return
-    turned = np.unwrap(np.arctan2(-lateral[:, 2], lateral[:, 0]))
+    turned = np.arctan2(-lateral[:, 2], lateral[:, 0])
+    if np.abs(turned[1:] - turned[:-1]).max(initial=0) > np.pi:
+        turned = np.unwrap(turned)
     signals.headings[person] = np.degrees(turned - turned[0])
 
 
@@ -206,11 +212,13 @@ def _fill(points: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 def _size(clip: Clip, points: np.ndarray, seen: np.ndarray, layout: _Layout) -> float:
     """As `body_size_m`: trunk and the longer leg, in one pass where all of them are there."""
-    if clip.num_persons > MAX_PERSONS or layout.body is None or not seen[:, :, layout.body].any(1).all():
+    bones = layout.bones
+    if clip.num_persons > MAX_PERSONS or bones is None or not (seen.all() or seen[:, :, bones].any(1).all()):
         return body_size_m(clip)
-    body = points[:, :, layout.body]
-    trunk, thighs, shins = (_length(body[:, :, one] - body[:, :, two]) for one, two in _BONES)
-    lengths = np.sort(trunk[..., 0] + (thighs + shins).max(-1), axis=1)
+    trunk, thigh, other_thigh, shin, other_shin = np.moveaxis(
+        _length(points[:, :, bones[0]] - points[:, :, bones[1]]), 2, 0
+    )
+    lengths = np.sort(trunk + np.maximum(thigh + shin, other_thigh + other_shin), axis=1)
     at = 0.9 * (clip.num_frames - 1)  # the 90th percentile
     low, high = lengths[:, int(at)], lengths[:, min(int(at) + 1, clip.num_frames - 1)]
     size = float(np.mean(low + (at - int(at)) * (high - low)))  # the median of one or two persons
@@ -241,7 +249,7 @@ def _across(points: np.ndarray, seen: np.ndarray, layout: _Layout) -> np.ndarray
     if not seen.all():
         usable = seen[:, :, left].any(1) & seen[:, :, right].any(1)  # [persons, pairs]
         across = across * usable[:, None, :, None]
-    return across.sum(2)
+    return across[:, :, 0] + across[:, :, -1]  # both, or twice the only one
 
 
 def _front_angle(lateral: np.ndarray | None) -> np.ndarray:
@@ -266,9 +274,12 @@ def _smooth(points: np.ndarray, width: int) -> np.ndarray:
         return points
     before, after = width // 2, width - 1 - width // 2
     first, last = points[:, :1], points[:, -1:]
-    padded = np.concatenate([np.repeat(first, before + 1, 1), points, np.repeat(last, after, 1)], axis=1)
-    sums = np.cumsum(padded, axis=1)
-    return (sums[:, width:] - sums[:, :-width]) / width
+    padded = np.concatenate([*[first] * before, points, *[last] * after], axis=1)
+    frames = points.shape[1]
+    total = padded[:, :frames].copy()  # windows are of few frames: faster than a running sum
+    for start in range(1, width):
+        total += padded[:, start : start + frames]
+    return total / width
 
 
 def _angle(one: np.ndarray, two: np.ndarray) -> np.ndarray:
