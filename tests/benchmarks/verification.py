@@ -2,8 +2,8 @@
 
 Simulated recordings: the chain is written from the movement itself, and checked against what a noisy sensor that loses
 joints saw of it. Real ones: the movement is not known, so the chain is written from the recording that it is checked
-against, and only what checking itself blurs can reject it. No threshold was set on what is counted here: they were set on
-other performers and on the other half of the real files.
+against, and only what checking itself blurs can reject it. The thresholds were set on other performers and on the other
+half of the real files.
 """
 
 import math
