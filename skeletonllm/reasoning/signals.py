@@ -247,7 +247,7 @@ def _across(points: np.ndarray, seen: np.ndarray, layout: _Layout) -> np.ndarray
     left, right = layout.across
     across = points[:, :, left] - points[:, :, right]
     if not seen.all():
-        usable = seen[:, :, left].any(1) & seen[:, :, right].any(1)  # [persons, pairs]
+        usable = np.logical_and(np.any(seen[:, :, left], axis=1), np.any(seen[:, :, right], axis=1))  # [persons, pairs]
         across = across * usable[:, None, :, None]
     return across[:, :, 0] + across[:, :, -1]  # both, or twice the only one
 
