@@ -6,6 +6,7 @@ from pipelines.teacher.wording import Draw, summary, words
 from skeletonllm.reasoning.chain import ChainStep, ReasoningChain
 from skeletonllm.reasoning.facts import Fact, measure_facts, merge_sides
 from skeletonllm.reasoning.prompts import PROMPT_VERSION
+from skeletonllm.reasoning.signals import Signals, measure_signals
 from skeletonllm.skeleton.clip import Clip
 
 NAME = "kinematic"
@@ -20,19 +21,24 @@ _TELLING = {
     ("pelvis", "raises"): 1.7,
     ("pelvis", "lowers"): 1.7,
     ("pelvis", "moves sideways"): 0.8,
+    ("pelvis", "turns left"): 1.2,
+    ("pelvis", "turns right"): 1.2,
     ("spine", "bends"): 1.8,
     ("spine", "straightens"): 0.9,
     ("wrist", "moves sideways"): 0.5,
     ("wrist", "holds still"): 0.6,
+    ("wrist", "is at the head"): 1.3,
     ("wrist", "swings"): 1.4,
     ("wrist", "approaches"): 0.7,
     ("wrist", "leaves"): 0.5,
-    ("ankle", "swings"): 0.5,
+    ("ankle", "raises"): 1.3,
+    ("ankle", "moves forward"): 1.1,
+    ("ankle", "swings"): 0.6,
     ("ankle", "moves sideways"): 0.6,
-    ("elbow", "extends"): 0.6,
-    ("elbow", "flexes"): 0.5,
-    ("knee", "extends"): 0.6,
-    ("knee", "flexes"): 0.8,
+    ("elbow", "extends"): 0.5,
+    ("elbow", "flexes"): 0.4,
+    ("knee", "extends"): 0.5,
+    ("knee", "flexes"): 0.7,
 }
 _OPPOSITE = {
     "raises": "lowers",
@@ -45,6 +51,8 @@ _OPPOSITE = {
     "straightens": "bends",
     "approaches": "leaves",
     "leaves": "approaches",
+    "turns left": "turns right",
+    "turns right": "turns left",
 }
 
 
@@ -55,20 +63,21 @@ def write_chain(clip: Clip, action: str) -> ReasoningChain:
     avoided before the answer.
     """
     draw = Draw(clip.clip_id, action)
-    facts = merge_sides(measure_facts(clip))
-    chosen = choose_facts(facts, clip.num_frames)
+    signals = measure_signals(clip)
+    facts = merge_sides(measure_facts(clip, signals))
+    chosen = choose_facts(facts) or [_stillness(signals)]
     steps = tuple(_step(fact, place, chosen, draw) for place, fact in enumerate(chosen))
-    return ReasoningChain(clip.clip_id, summary(chosen, facts, draw), steps, action, NAME, PROMPT_VERSION)
+    main = max(chosen, key=lambda fact: _score(fact, ()))
+    return ReasoningChain(clip.clip_id, summary(main, chosen, facts, draw), steps, action, NAME, PROMPT_VERSION)
 
 
-def choose_facts(facts: Sequence[Fact], num_frames: int) -> list[Fact]:
-    """The most telling facts in the order of time; stillness where there are none.
+def choose_facts(facts: Sequence[Fact]) -> list[Fact]:
+    """The most telling facts in the order of time; none where there are none.
 
     Args:
         facts: strongest first, sides merged.
-        num_frames: of the clip.
     """
-    left = [fact for fact in facts if not _follows_from_one_hand(fact, facts)]
+    left = [fact for fact in facts if not _follows_from_another(fact, facts)]
     chosen: list[Fact] = []
     while left and len(chosen) < _MAX_STEPS:
         best = max(left, key=lambda fact: _score(fact, chosen))
@@ -76,9 +85,14 @@ def choose_facts(facts: Sequence[Fact], num_frames: int) -> list[Fact]:
             break
         chosen.append(best)
         left = [fact for fact in left if fact is not best and not _repeats(fact, best)]
-    if not chosen:
-        chosen = [Fact(0, "pelvis", "center", "holds still", 0, num_frames - 1, 0.0, 1.0)]
     return sorted(chosen, key=lambda fact: (fact.first_frame, fact.last_frame, fact.part, fact.side, fact.predicate))
+
+
+def _stillness(signals: Signals) -> Fact:
+    """That a part which can be seen stays where it is: the body, else a hand or another."""
+    wanted = ((0, "pelvis", "center"), (0, "wrist", "right"), (0, "wrist", "left"))
+    key = next((key for key in (*wanted, *signals.paths) if key in signals.paths), wanted[0])
+    return Fact(*key, "holds still", 0, signals.num_frames - 1, 0.0, 1.0)
 
 
 def _score(fact: Fact, chosen: Iterable[Fact]) -> float:
@@ -96,8 +110,18 @@ def _repeats(fact: Fact, chosen: Fact) -> bool:
     return same and (fact.side == chosen.side or "both" in (fact.side, chosen.side))
 
 
-def _follows_from_one_hand(fact: Fact, facts: Iterable[Fact]) -> bool:
-    """Whether a change of the gap between the hands only says that one of them moved."""
+def _follows_from_another(fact: Fact, facts: Sequence[Fact]) -> bool:
+    """Whether a fact only says what another one says better.
+
+    A change of the gap between the hands says that one of them moved; a walk that is not quite straight goes sideways.
+    """
+    if (fact.part, fact.predicate) == ("pelvis", "moves sideways"):
+        return any(
+            (other.person, other.part) == (fact.person, "pelvis")
+            and other.predicate in ("moves forward", "moves back")
+            and other.amount > 3 * fact.amount
+            for other in facts
+        )
     if fact.part != "wrist" or fact.side != "both" or fact.predicate not in ("approaches", "leaves", "swings"):
         return False
     moved: dict[str, float] = {"left": 0.0, "right": 0.0}

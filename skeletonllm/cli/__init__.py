@@ -8,6 +8,7 @@ import tyro
 
 from skeletonllm.cli import answer, compare, convert, data, draw, explain, learn, look, machine, serve, share
 from skeletonllm.cli.ingest import ingest
+from skeletonllm.cli.verify import verify
 from skeletonllm.errors import SkeletonLLMError
 
 _VERBS = {
@@ -20,6 +21,7 @@ _VERBS = {
     "convert": convert.convert,
     "mine": learn.mine,
     "chains": learn.chains,
+    "verify": verify,
     "train": learn.train,
     "evaluate": learn.evaluate,
     "compare": compare.compare,

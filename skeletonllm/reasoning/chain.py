@@ -22,8 +22,12 @@ Predicate = Literal[
     "swings",
     "holds still",
     "is above the head",
+    "is at the head",
     "approaches",
     "leaves",
+    "turns left",
+    "turns right",
+    "leads",
 ]
 PREDICATES: tuple[str, ...] = Predicate.__args__
 STEP_SIDES = ("left", "right", "center", "both")
@@ -45,8 +49,12 @@ _VERBS = {  # of one, of both
     "swings": ("swings", "swing"),
     "holds still": ("holds still", "hold still"),
     "is above the head": ("is above the head", "are above the head"),
+    "is at the head": ("is at the head", "are at the head"),
     "approaches": ("approaches", "approach"),
     "leaves": ("leaves", "part"),
+    "turns left": ("turns left", "turn left"),
+    "turns right": ("turns right", "turn right"),
+    "leads": ("leads", "lead"),
 }
 
 CHAIN_SCHEMA: dict[str, Any] = {

@@ -1,7 +1,11 @@
 """Whether a text gives an action's name away. Words are compared by their stems: "waving" names "wave"."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from skeletonllm.reasoning.synonyms import SYNONYMS
 
 _IRREGULAR = {
     "threw": "throw", "thrown": "throw", "sat": "sit", "stood": "stand", "took": "take", "taken": "take",
@@ -26,24 +30,53 @@ _MAX_BETWEEN = 1
 def leaked_words(text: str, action: str) -> str | None:
     """The words of a text that name the action; None where none do.
 
-    Either a word that only the name would bring in ("wave", "drink"), or all words of the name side by side.
+    Either a word that only the name would bring in ("wave", "drink"), a synonym of it ("toss" for "throw"), or all words of
+    the name side by side.
     """
-    name = [stem(word) for word in _words(action)]
+    name = _name(action)
     words = _words(text)
     stems = [stem(word) for word in words]
-    own = {part for part in name if part not in _NEUTRAL_STEMS}
     for word, root in zip(words, stems, strict=True):
-        if root in own:
+        if root in name.own:
             return word
-    if not name:
+    for phrase in name.phrases:
+        if (found := _together(phrase, stems)) is not None:
+            return " ".join(words[found])
+    found = _together(name.stems, stems)
+    return None if found is None else " ".join(words[found])
+
+
+def _together(wanted: tuple[str, ...], stems: Sequence[str]) -> slice | None:
+    """Where all of some stems stand side by side, in any order; None where they do not."""
+    if not wanted or not set(wanted) <= set(stems):
         return None
-    span = len(name) + _MAX_BETWEEN * (len(name) - 1)
-    for start in range(len(stems)):
-        if stems[start] in name and set(name) <= set(stems[start : start + span]):
-            return " ".join(words[start : start + span])
+    span = len(wanted) + _MAX_BETWEEN * (len(wanted) - 1)
+    for start, root in enumerate(stems):
+        if root in wanted and set(wanted) <= set(stems[start : start + span]):
+            return slice(start, start + span)
     return None
 
 
+@dataclass(frozen=True)
+class _Name:
+    """An action's name as it is looked for: all its stems, those that only it brings in, and phrases that mean it."""
+
+    stems: tuple[str, ...]
+    own: frozenset[str]
+    phrases: tuple[tuple[str, ...], ...]
+
+
+@lru_cache(maxsize=1024)
+def _name(action: str) -> _Name:
+    stems = tuple(stem(word) for word in _words(action))
+    own = {part for part in stems if part not in _NEUTRAL_STEMS}
+    others = [other for key, listed in _SYNONYMS.items() if set(key) <= set(stems) for other in listed]
+    single = {other[0] for other in others if len(other) == 1}
+    phrases = {other for other in others if len(other) > 1}
+    return _Name(stems, frozenset(own | single), tuple(sorted(phrases)))
+
+
+@lru_cache(maxsize=8192)
 def stem(word: str) -> str:
     """A verb's or noun's stem, roughly: `waves`, `waving` and `wave` have one."""
     word = _IRREGULAR.get(word, word)
@@ -56,8 +89,8 @@ def stem(word: str) -> str:
     return word[:-1] if word.endswith("e") and len(word) > 3 else word
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text.lower())
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(re.findall(r"[^\W_]+", text.lower()))
 
 
 def _stems(words: Iterable[str]) -> frozenset[str]:
@@ -65,3 +98,7 @@ def _stems(words: Iterable[str]) -> frozenset[str]:
 
 
 _NEUTRAL_STEMS = _stems(_NEUTRAL.split())
+_SYNONYMS = {
+    tuple(stem(word) for word in key.split()): tuple(tuple(stem(word) for word in other.split()) for other in others)
+    for key, others in SYNONYMS.items()
+}

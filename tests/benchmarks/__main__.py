@@ -38,6 +38,7 @@ from tests.benchmarks.reading import readers
 from tests.benchmarks.recognize import recognitions
 from tests.benchmarks.renderer import whole_renderer
 from tests.benchmarks.shards import shards
+from tests.benchmarks.verification import verifications
 
 
 def reasoning(clips: list[Clip], runs: int) -> Iterator[Row]:
@@ -142,6 +143,7 @@ _PARTS: dict[str, Callable[[list[Clip], Path, int], Iterator[Row]]] = {
     "formats": lambda clips, root, runs: formats_ingested(root, runs),
     "ingest": lambda clips, root, runs: ingests(),
     "reasoning": lambda clips, root, runs: reasoning(clips, runs),
+    "verification": lambda clips, root, runs: verifications(runs),
     "rasteriser": lambda clips, root, runs: rasterisers(clips, runs),
     "renderer": lambda clips, root, runs: whole_renderer(clips, runs),
     "rendering": lambda clips, root, runs: rendering(clips, runs),

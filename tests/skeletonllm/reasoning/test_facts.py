@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skeletonllm.reasoning.facts import find_swings, measure_facts, merge_sides, turning_points
+from skeletonllm.reasoning.facts import measure_facts, merge_sides
+from skeletonllm.reasoning.turning import find_swings, turning_points
 from skeletonllm.skeleton.kinematics import rotate_y
 from skeletonllm.skeleton.performers import perform
 from skeletonllm.skeleton.topologies import TOPOLOGIES
@@ -129,11 +130,11 @@ def test_turning_points_alternate_and_differ_by_more_than_the_tolerance(values, 
 def test_swings_are_counted_one_way_each():
     frames = np.arange(90)
     wave = 0.1 * np.sin(2 * np.pi * 2 * frames / 30)  # 2 Hz for 3 s: 12 half waves
-    turns, size = find_swings(wave, 30.0)
+    turns, size = find_swings(wave, 30.0, 0.065)
     assert abs(len(turns) - 1 - 12) <= 1
     assert size == pytest.approx(0.2, abs=0.02)
-    assert find_swings(0.3 * ramp(10, 30), 30.0)[0] != []
-    assert find_swings(np.zeros(30), 30.0) == ([], 0.0)
+    assert find_swings(0.3 * ramp(10, 30), 30.0, 0.065)[0] != []
+    assert find_swings(np.zeros(30), 30.0, 0.065) == ([], 0.0)
 
 
 def test_known_topologies_have_the_joints_that_facts_need():

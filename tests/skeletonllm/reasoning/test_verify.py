@@ -45,6 +45,7 @@ def test_a_true_chain_is_accepted_with_what_was_measured():
         {"part": "spine", "side": "center", "predicate": "bends"},
         {"part": "knee", "predicate": "flexes"},
         {"side": "both", "predicate": "approaches"},
+        {"person": 1},
     ],
 )
 def test_a_false_claim_is_contradicted_and_its_chain_rejected(changes):
@@ -57,7 +58,6 @@ def test_a_false_claim_is_contradicted_and_its_chain_rejected(changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"person": 1},
         {"side": "center"},
         {"part": "wrist", "side": "left", "predicate": "approaches"},
         {"part": "neck", "side": "center", "predicate": "moves forward"},
@@ -69,7 +69,7 @@ def test_what_cannot_be_measured_is_neither_true_nor_false(changes):
 
 
 def test_a_chain_of_which_nothing_can_be_measured_is_rejected():
-    checked = verify_chain(chain(replace(STEP, person=1)), RAISED)
+    checked = verify_chain(chain(replace(STEP, side="center")), RAISED)
     assert checked.reasons == ("no step is supported by the joints",)
 
 
@@ -88,11 +88,11 @@ def test_a_label_before_the_answer_is_rejected():
 
 def test_a_cause_may_not_come_after_its_effect():
     early = replace(STEP, first_frame=10, causes=(0,))
-    assert "as its cause" in verify_chain(chain(STEP, early), RAISED).reasons[0]
+    assert any("as its cause" in reason for reason in verify_chain(chain(STEP, early), RAISED).reasons)
 
 
 def test_a_slight_movement_of_the_claimed_side_does_not_hide_that_it_is_the_other_one():
-    clip = with_move(RAISED, "wrist", "right", (0, 0.08, 0), ramp(20, 40))
+    clip = with_move(RAISED, "wrist", "right", (0, 0.09, 0), ramp(20, 40))
     found = verdict(clip, side="right")
     assert found.verdict == "contradicted"
     assert "it is the left one" in found.reason
