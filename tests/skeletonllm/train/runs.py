@@ -1,7 +1,6 @@
 """Small runs of a stage, for tests: the tiny student on ten clips, with dropout, so that random numbers matter."""
 
-import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from skeletonllm.plain import sha256_of
 from skeletonllm.shards.schema import EXAMPLES
 from skeletonllm.train import stage as stage_module
 from skeletonllm.train.config import EngineConfig, LearningRates, RunConfig, StageConfig
-from skeletonllm.train.loop import read_metrics
+from skeletonllm.train.data import Batch
+from skeletonllm.train.ranks import Ranks
 from tests.makers import make_clip, write_clips, write_dataset
 from tests.students import ACTIONS, tiny_student
 
@@ -52,9 +52,23 @@ def make_run(root: Path, num_steps: int = 8, batch_size: int = 6, **engine: Any)
     )
 
 
-def train(run: RunConfig, folder: Path, until: int | None = None, dropout: float = 0.1) -> Path:
-    """Run a stage with dropout; with `until` the process leaves after so many steps, once they are saved."""
-    made = SkeletonLLM.build
+@dataclass(frozen=True)
+class Trained:
+    """What a process trained: of each step the loss, mean over all ranks, and the examples in their order."""
+
+    checkpoint: Path | None
+    losses: list[float]
+    examples: list[list[str]]
+
+
+class _Left(Exception):
+    """The process ends before its run does."""
+
+
+def train(run: RunConfig, folder: Path, until: int | None = None, dropout: float = 0.1) -> Trained:
+    """Run a stage on this rank, with dropout; with `until` only so many steps of it, as if it were killed then."""
+    made, loop = SkeletonLLM.build, stage_module.train
+    losses, examples, last = list[float](), list[list[str]](), None
 
     def with_dropout(*arguments: Any, **named: Any) -> SkeletonLLM:
         student = made(*arguments, **named)
@@ -63,39 +77,34 @@ def train(run: RunConfig, folder: Path, until: int | None = None, dropout: float
         )
         return student
 
-    loop = stage_module.train
+    def watched(
+        stage: Any, data: Any, engine: Any, collate: Any, position: Any, accumulation: int, log: Any, *more: Any
+    ) -> None:
+        ranks = Ranks(position.rank, engine.world_size)
 
-    def cut(stage: Any, data: Any, engine: Any, collate: Any, position: Any, *more: Any) -> None:
-        """The learning rates of the whole run, but not all of its steps."""
+        class Watched:
+            def batches(self, step: int, *rest: Any) -> list[Batch]:
+                if step == until:
+                    raise _Left
+                batches = data.batches(step, *rest)
+                mine = [clip.clip_id for batch in batches for clip in batch.clips]
+                examples.append([clip_id for row in zip(*ranks.told(mine), strict=True) for clip_id in row])
+                return batches
 
-        class Short:
-            def __getattr__(self, name: str) -> Any:
-                return getattr(data, name)
+        def logged(numbers: Any) -> None:
+            losses.append(sum(ranks.told(numbers["train/loss"])) / ranks.num)
+            log(numbers)
 
-            def batches(self, step: int, *rest: Any) -> Any:
-                if until is not None and step >= until:
-                    raise Left
-                return data.batches(step, *rest)
+        loop(stage, Watched(), engine, collate, position, accumulation, logged, *more)
 
-        loop(stage, Short(), engine, collate, position, *more)
-
-    SkeletonLLM.build = with_dropout
-    stage_module.train = cut
+    SkeletonLLM.build, stage_module.train = with_dropout, watched
     try:
-        return stage_module.run_stage(run, folder)
-    except Left:
-        return folder
+        last = stage_module.run_stage(run, folder)
+    except _Left:
+        pass
     finally:
         SkeletonLLM.build, stage_module.train = made, loop
-
-
-class Left(Exception):
-    """A process that ends before its run does."""
-
-
-def losses(folder: Path) -> list[float]:
-    """Of each step, exactly."""
-    return [row["train/loss"] for row in read_metrics(folder / "metrics.jsonl")]
+    return Trained(last, losses, examples)
 
 
 def weights(checkpoint: Path) -> dict[str, str]:
@@ -106,9 +115,3 @@ def weights(checkpoint: Path) -> dict[str, str]:
 def with_zero(run: RunConfig, zero_stage: int) -> RunConfig:
     """The same run with another kind of ZeRO."""
     return replace(run, engine=replace(run.engine, zero_stage=zero_stage))
-
-
-def copy(folder: Path, to: Path) -> Path:
-    """A run's folder, to go on from it twice."""
-    shutil.copytree(folder, to)
-    return to
