@@ -27,7 +27,7 @@ from skeletonllm.train.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 # Prepared clips that a rank keeps from step to step, at about 100 kB each.
@@ -87,8 +87,8 @@ def run_stage(run: RunConfig, folder: Path, corpus: list[str] | None = None) -> 
             prepared[clip.clip_id] = student.renderer.prepare(clip)
         return prepared[clip.clip_id]
 
-    def collate(batch: Batch, generator: torch.Generator) -> tuple[Any, ...]:
-        frames = student.renderer.collate([prepare(clip) for clip in batch.clips], generator=generator).to(device)
+    def collate(batch: Batch, chances: Sequence[torch.Generator]) -> tuple[Any, ...]:
+        frames = student.renderer.collate([prepare(clip) for clip in batch.clips], chances).to(device)
         return frames, batch.prompts, batch.targets, torch.tensor(batch.weights, device=device)
 
     train(
