@@ -135,7 +135,7 @@ def _show_first_batch(student: SkeletonLLM, data: StageData, folder: Path) -> No
         frames = student.renderer(student.renderer.collate(batch.clips[:4]).to(device))
     folder.mkdir(parents=True, exist_ok=True)
     for place, clip_frames in enumerate(frames):
-        save_picture(clip_frames.cpu(), folder / f"first_batch_{place}.png", fps=8)
+        save_picture(clip_frames.cpu(), folder / f"first_batch_{place}.png")
     lines = [f"{p}\n=> {t}\n" for p, t in zip(batch.prompts[:4], batch.targets[:4], strict=True)]
     (folder / "first_batch.txt").write_text("\n".join(lines))
 
