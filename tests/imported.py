@@ -3,9 +3,7 @@
 import tests.conftest  # noqa: F401  its settings come first
 from skeletonllm.train import stage  # noqa: F401
 from skeletonllm.train.engine import _import_deepspeed
-from tests import students  # noqa: F401
+from tests import students
 
 _import_deepspeed()
-import deepspeed.zero  # noqa: E402, F401
-import peft  # noqa: E402, F401
-import transformers.models.internvl.modeling_internvl  # noqa: E402, F401
+students.tiny_student()  # imports what is only imported when it is needed

@@ -34,14 +34,14 @@ METRICS = "metrics.jsonl"
 _MAX_PREPARED = 8192
 # Clips whose Gaussians are asked how they react to motion.
 _DIAGNOSED = 4
-# Settings of the engine that change no weight.
-_KEEPING = ("offload", "checkpoint_every", "keep_last", "keep_best", "best_by", "best_is")
+# Settings of the engine that change no weight, but for the rounding of sums: a run goes on when they were changed.
+_HOW = ("zero_stage", "offload", "num_workers", "checkpoint_every", "keep_last", "keep_best", "best_by", "best_is")
 
 
 def fingerprint_of(run: RunConfig) -> str:
-    """The name of what a run makes: a hash of all that its weights depend on; not of paths, or how often it saves."""
+    """The name of what a run makes: a hash of all that its weights depend on; not of paths, or on how many workers."""
     plain = to_plain(run)
-    plain["engine"] = {name: value for name, value in plain["engine"].items() if name not in _KEEPING}
+    plain["engine"] = {name: value for name, value in plain["engine"].items() if name not in _HOW}
     for dataset in ("clips", "examples", "init_from"):
         plain[dataset] = plain[dataset] and plain[dataset]["fingerprint"]
     return digest({"pipeline": "train", "version": VERSION, "run": plain})
@@ -135,7 +135,7 @@ def _show_first_batch(student: SkeletonLLM, data: StageData, folder: Path) -> No
         frames = student.renderer(student.renderer.collate(batch.clips[:4]).to(device))
     folder.mkdir(parents=True, exist_ok=True)
     for place, clip_frames in enumerate(frames):
-        save_picture(clip_frames.cpu(), folder / f"first_batch_{place}.png", fps=8)
+        save_picture(clip_frames.cpu(), folder / f"first_batch_{place}.png")
     lines = [f"{p}\n=> {t}\n" for p, t in zip(batch.prompts[:4], batch.targets[:4], strict=True)]
     (folder / "first_batch.txt").write_text("\n".join(lines))
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -5,6 +7,8 @@ from torch import nn
 from skeletonllm.errors import ConfigError
 from skeletonllm.train.config import EngineConfig, LearningRates, StageConfig
 from skeletonllm.train.engine import learning_rate_factor, make_engine, parameter_groups
+from tests.makers import make_clip
+from tests.students import tiny_student
 
 # torch has new names for what DeepSpeed calls.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.distributed:FutureWarning")
@@ -109,3 +113,17 @@ def test_the_learning_rate_rises_then_falls_to_a_tenth():
     assert factors[:10] == sorted(factors[:10])
     assert factors[10:] == sorted(factors[10:], reverse=True)
     assert factors[-1] == pytest.approx(0.1, abs=0.01)
+
+
+def test_recomputing_activations_leaves_the_gradient_of_the_renderer_as_it_is():
+    def gradients(recompute):
+        base = tiny_student().config.backbone
+        student = tiny_student(backbone=replace(base, gradient_checkpointing=recompute)).train()
+        student.loss(student.renderer.collate([make_clip()]), ["which?"], ["wave"]).backward()
+        return {name: weight.grad for name, weight in student.renderer.named_parameters() if weight.grad is not None}
+
+    kept, recomputed = gradients(False), gradients(True)
+    assert kept
+    assert any(gradient.abs().max() > 0 for gradient in kept.values())
+    for name, gradient in kept.items():
+        torch.testing.assert_close(recomputed[name], gradient, rtol=1e-6, atol=0)

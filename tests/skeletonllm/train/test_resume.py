@@ -1,9 +1,11 @@
 """A whole stage, cut and taken up again, on several ranks under each kind of ZeRO."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from skeletonllm.train.stage import fingerprint_of
 from tests.ranks import run_ranks
 from tests.skeletonllm.train.runs import Trained, make_run, train, weights, with_zero
 
@@ -52,3 +54,15 @@ def test_a_stage_goes_on_with_another_number_of_ranks_and_another_zero(root):
     ]
     assert [example for part in parts for example in part.examples] == straight.examples
     assert [loss for part in parts for loss in part.losses] == pytest.approx(straight.losses, abs=1e-3)
+
+
+def test_a_run_is_the_same_on_more_workers_and_another_one_with_another_batch(root):
+    run = make_run(root / "data")
+    more = replace(run, engine=replace(run.engine, num_workers=2, zero_stage=3, checkpoint_every=7, keep_best=1))
+    assert fingerprint_of(more) == fingerprint_of(run)
+    for other in (
+        replace(run, engine=replace(run.engine, gradient_clipping=0.5)),
+        replace(run, stage=replace(run.stage, batch_size=12)),
+        replace(run, seed=2),
+    ):
+        assert fingerprint_of(other) != fingerprint_of(run)
