@@ -49,6 +49,9 @@ class SkeletonLLM(nn.Module):
     whole: bool = False
     """Whether its folder holds the backbone's own weights too."""
 
+    example_losses: Tensor | None = None
+    """Of each example in the newest batch that a loss was asked for."""
+
     def __init__(self, config: StudentConfig, renderer: Renderer, backbone: Backbone) -> None:
         super().__init__()
         self.config = config
@@ -323,6 +326,7 @@ class SkeletonLLM(nn.Module):
             logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED, reduction="none"
         )
         each = tokens.view_as(labels).sum(1) / (labels != _IGNORED).sum(1)
+        self.example_losses = each.detach()
         return each.mean() if weights is None else (each * weights).sum() / weights.sum()
 
     def _inputs(

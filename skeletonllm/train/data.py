@@ -1,6 +1,6 @@
 """The examples of a stage, in an order that is a pure function of (seed, step): any number of ranks, any restart."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from skeletonllm.errors import ConfigError, DataError
@@ -20,6 +20,8 @@ class Batch:
     weights: Sequence[float]
     places: Sequence[int]
     """Of the examples among all of the optimiser step, whichever rank has them."""
+    kinds: Sequence[str]
+    """What each example asks for, as its id says."""
 
 
 class StageData:
@@ -42,6 +44,7 @@ class StageData:
             raise DataError(f"{examples.path}: no training examples; check that the training split has labelled clips")
         self._batch_size = batch_size
         self._order = Order(len(self._examples), seed)
+        self._skipped: list[int] = []
 
     def __len__(self) -> int:
         return len(self._examples)
@@ -55,9 +58,21 @@ class StageData:
         steps = max(1, round(len(self) * epochs / self._batch_size))
         return steps if max_steps is None else min(steps, max_steps)
 
+    def skip(self, starts: Iterable[int]) -> None:
+        """Leave out the steps' worth of examples that begin at these places; all that come after move up."""
+        self._skipped = sorted({*self._skipped, *starts})
+
+    def start(self, step: int) -> int:
+        """Where a step's examples begin in the order of all examples, counted from the run's start."""
+        start = step * self._batch_size
+        for skipped in self._skipped:
+            if start >= skipped:
+                start += self._batch_size
+        return start
+
     def rows(self, step: int) -> list[int]:
         """The examples of an optimiser step, over all ranks; epochs follow one another without a gap."""
-        return self._order.rows(step * self._batch_size, self._batch_size).tolist()
+        return self._order.rows(self.start(step), self._batch_size).tolist()
 
     def batches(self, step: int, rank: int = 0, world_size: int = 1, accumulation: int = 1) -> list[Batch]:
         """The micro-batches of one rank in one optimiser step.
@@ -83,4 +98,5 @@ class StageData:
             [row["target"] for row in picked],
             [row["weight"] for row in picked],
             places,
+            [row["example_id"].partition("/")[0] for row in picked],
         )

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -37,7 +37,10 @@ class Engine(Protocol):
         ...
 
     def step(self, learning_rates: Mapping[str, float]) -> float:
-        """Move the weights once enough gradients are in; returns the gradient's norm before clipping."""
+        """Move the weights once enough gradients are in; returns the gradient's norm before clipping.
+
+        Where that is not finite, nothing is moved, on any rank, and the gradients are forgotten.
+        """
         ...
 
     def save_state(self, file: Path) -> None:
@@ -165,13 +168,20 @@ class DeepSpeedEngine:
         self._parts = _by_part(optimizer)
         self._weights = _trained(student)
         settings = deepspeed_config(config, micro_batch)
+        self._own_clipping = config.gradient_clipping if config.zero_stage == 0 else None
+        if self._own_clipping is not None:
+            settings["gradient_clipping"] = 0.0  # DeepSpeed's cannot clip what was forgotten
         renderer = getattr(student, "renderer", None)
         if config.zero_stage == 3 and renderer is not None:
             kept = max([_KEPT_WHOLE, *(weight.numel() for weight in renderer.parameters())])
             settings["zero_optimization"]["stage3_param_persistence_threshold"] = kept
         self._engine, *_ = deepspeed.initialize(model=student, optimizer=optimizer, config=settings)
-        if config.zero_stage == 3:
+        self._shares_weights = config.zero_stage == 3
+        if self._shares_weights:
             self._keep_whole(renderer)
+        # DeepSpeed looks for gradients that are not finite where it is told to, but not under ZeRO 0.
+        if hasattr(self._engine.optimizer, "check_grad_overflow"):
+            self._engine.optimizer.check_grad_overflow = True
         # Of ZeRO 1 to 3 this one is wrapped in DeepSpeed's own.
         self._optimizer = getattr(self._engine.optimizer, "optimizer", self._engine.optimizer)
 
@@ -181,12 +191,15 @@ class DeepSpeedEngine:
         Its modules pass dataclasses, in which DeepSpeed's hooks find no tensors; and rank 0 alone draws pictures, where
         they would make it wait for the other ranks. Gradients have hooks of their own.
         """
-        kept = self._engine.optimizer.persistent_parameters
-        if kept:
-            kept[0].all_gather(kept)
+        self._gather_small()
         for module in renderer.modules() if renderer is not None else ():
             module._forward_pre_hooks.clear()
             module._forward_hooks.clear()
+
+    def _gather_small(self) -> None:
+        kept = self._engine.optimizer.persistent_parameters
+        if kept:
+            kept[0].all_gather(kept)
 
     def loss(self, *inputs: Any) -> Tensor:
         """The student's loss, through DeepSpeed's hooks."""
@@ -206,9 +219,14 @@ class DeepSpeedEngine:
         """Move the weights at the end of an accumulation; the norm is over all ranks."""
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rates[group["name"]]
+        norm = None
+        if self._own_clipping is not None and self._engine.is_gradient_accumulation_boundary():
+            norm = _clip_or_drop(self._weights.values(), self._own_clipping)
         self._engine.step()
-        norm = self._engine.get_global_grad_norm()
-        return float(norm) if norm is not None else float("nan")
+        if self._shares_weights and self._engine.optimizer.overflow:
+            self._gather_small()  # DeepSpeed does it only after steps that it takes
+        norm = self._engine.get_global_grad_norm() if norm is None else norm
+        return float(norm) if norm is not None else math.nan
 
     def save_state(self, file: Path) -> None:
         """What this rank holds of the trained weights and their moments."""
@@ -255,12 +273,12 @@ class PlainEngine:
         if self._micro_steps % self._config.gradient_accumulation:
             return math.nan
         parameters = [p for group in self._optimizer.param_groups for p in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, self._config.gradient_clipping)
+        norm = _clip_or_drop(parameters, self._config.gradient_clipping)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rates[group["name"]]
-        self._optimizer.step()
+        self._optimizer.step()  # passes over weights without a gradient
         self._optimizer.zero_grad(set_to_none=True)
-        return float(norm)
+        return norm
 
     def save_state(self, file: Path) -> None:
         """The trained weights and their moments."""
@@ -278,6 +296,16 @@ class PlainEngine:
 
 def _trained(student: nn.Module) -> dict[str, nn.Parameter]:
     return {name: weight for name, weight in student.named_parameters() if weight.requires_grad}
+
+
+def _clip_or_drop(weights: Iterable[nn.Parameter], longest: float) -> float:
+    """The norm of all gradients, which are clipped; where it is not finite they are forgotten, so that nothing moves."""
+    having = [weight for weight in weights if weight.grad is not None]
+    norm = float(nn.utils.clip_grad_norm_(having, longest))
+    if not math.isfinite(norm):
+        for weight in having:
+            weight.grad = None
+    return norm
 
 
 def _by_part(optimizer: torch.optim.Optimizer) -> dict[str, list[nn.Parameter]]:

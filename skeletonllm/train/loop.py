@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,12 @@ from typing import Any
 
 import torch
 
-from skeletonllm.errors import ConfigError
 from skeletonllm.train.config import StageConfig
 from skeletonllm.train.data import Batch, StageData
 from skeletonllm.train.engine import Engine, learning_rate_factor
+from skeletonllm.train.guards import Guard, Stopped, nothing_if_not_finite
+from skeletonllm.train.meter import Meter
+from skeletonllm.train.ranks import Ranks
 
 # Steps between looks at what takes a little time to measure.
 _LOOK_EVERY = 50
@@ -43,6 +44,9 @@ def train(
     log: Callable[[Mapping[str, int | float]], None],
     save: Callable[[int], None],
     save_every: int,
+    guard: Guard,
+    meter: Meter,
+    stop: Callable[[], bool],
 ) -> None:
     """Train from `position.step` to `position.num_steps`.
 
@@ -56,43 +60,52 @@ def train(
         log: takes one step's numbers.
         save: saves the state after so many steps.
         save_every: steps between saves; the last step is always saved.
+        guard: judges each step.
+        meter: tells where the time goes.
+        stop: whether this process was asked to stop; when one was, all save and stop.
 
     Raises:
-        ConfigError: the loss is no longer a number.
+        GoBack: the run should go on from its last checkpoint.
+        Stopped: it was asked to, and is saved.
     """
-    peaks = vars(stage.learning_rates)
+    peaks, due = vars(stage.learning_rates), False
+    ranks = Ranks(position.rank, engine.world_size)
     for step in range(position.step, position.num_steps):
-        started, waited, losses = time.perf_counter(), 0.0, []
         factor = learning_rate_factor(step, position.num_steps, stage.warmup)
         rates = {part: peak * factor for part, peak in peaks.items()}
-        norm, norms = math.nan, dict[str, float]()
-        for micro, batch in enumerate(data.batches(step, position.rank, engine.world_size, accumulation)):
-            fetched = time.perf_counter()
-            # By the example, so that it looks the same whatever the number of ranks.
-            chances = [torch.Generator().manual_seed(_seed_of(position.seed, step, place)) for place in batch.places]
-            inputs = collate(batch, chances)
-            waited += time.perf_counter() - fetched
-            loss = engine.loss(*inputs)
-            engine.backward(loss)
+        losses, norm, norms = list[torch.Tensor](), math.nan, dict[str, float]()
+        meter.begin(position.is_looked_at(step + 1))
+        with meter.part("data"):
+            batches = data.batches(step, position.rank, engine.world_size, accumulation)
+        for micro, batch in enumerate(batches):
+            with meter.part("data"):
+                # By the example, so that it looks the same whatever the number of ranks.
+                chances = [
+                    torch.Generator().manual_seed(_seed_of(position.seed, step, place)) for place in batch.places
+                ]
+                inputs = collate(batch, chances)
+            with meter.part("forward"):
+                loss = engine.loss(*inputs)
+            meter.hear(batch.kinds)
+            with meter.part("backward"):
+                engine.backward(nothing_if_not_finite(loss))
             if position.is_looked_at(step + 1) and micro + 1 == accumulation:
                 norms = {f"train/gradient_norm/{part}": value for part, value in engine.part_norms().items()}
-            norm = engine.step(rates)
+            with meter.part("optimizer"):
+                norm = engine.step(rates)
             losses.append(loss.detach())
-        mean = float(torch.stack(losses).mean())
-        if not math.isfinite(mean):
-            raise ConfigError(f"stage {stage.name}: the loss is {mean} at step {step}; lower the learning rates")
-        numbers = {
-            "step": step + 1,
-            "train/loss": mean,
-            "train/gradient_norm": norm,
-            **norms,
-            "train/learning_rate_factor": factor,
-            "data/wait_s": waited,
-            "train/step_s": time.perf_counter() - started,
-        }
-        log(numbers)
-        if (step + 1) % save_every == 0 or step + 1 == position.num_steps:
-            save(step + 1)
+        mean, norm, stopping = ranks.mean([float(torch.stack(losses).mean()), norm, float(stop())])
+        judged = guard.look(step + 1, mean, norm)
+        numbers = {"train/loss": mean, "train/gradient_norm": norm, **norms, "train/learning_rate_factor": factor}
+        log({"step": step + 1, **numbers, **judged, **meter.numbers(stage.batch_size)})
+        # Not while steps go wrong, so that going back leads to before the first of them.
+        due = due or (step + 1) % save_every == 0
+        if (due and not guard.in_a_row) or stopping or step + 1 == position.num_steps:
+            with meter.part("save"):
+                save(step + 1)
+            due = False
+        if stopping and step + 1 < position.num_steps:
+            raise Stopped(f"stopped after step {step + 1} of {position.num_steps}")
 
 
 def _seed_of(seed: int, step: int, place: int) -> int:
@@ -106,12 +119,12 @@ class MetricsFile:
         kept = [row for row in read_metrics(path) if row["step"] <= from_step]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        self._file = path.open("a")
+        self._path = path
 
     def __call__(self, numbers: Mapping[str, int | float]) -> None:
         """Add one step's numbers."""
-        self._file.write(json.dumps(dict(numbers)) + "\n")
-        self._file.flush()
+        with self._path.open("a") as file:
+            file.write(json.dumps(dict(numbers)) + "\n")
 
 
 def read_metrics(path: Path) -> list[dict[str, int | float]]:

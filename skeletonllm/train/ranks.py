@@ -1,5 +1,6 @@
 """The processes of one run: which one this is, and what they tell one another."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,3 +27,15 @@ class Ranks:
     def first(self, value: T) -> T:
         """What rank 0 says."""
         return self.told(value)[0]
+
+    def mean(self, values: Sequence[float]) -> list[float]:
+        """The mean over the ranks of each of some numbers, the same to the last bit on all of them."""
+        if self.num == 1:
+            return list(values)
+        import torch
+        import torch.distributed as dist
+
+        device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+        summed = torch.tensor(values, dtype=torch.float64, device=device)
+        dist.all_reduce(summed)
+        return (summed / self.num).tolist()

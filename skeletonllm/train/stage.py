@@ -1,27 +1,31 @@
 """One stage of training on one rank: the student, its data and engine put together, resumed and run."""
 
+import gc
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from skeletonllm.errors import ConfigError
 from skeletonllm.model.config import TINY
 from skeletonllm.model.student import SkeletonLLM
 from skeletonllm.plain import digest, to_plain
 from skeletonllm.render.diagnosis import diagnose
-from skeletonllm.render.picture import save_picture
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.train import checkpoint
 from skeletonllm.train.checkpoint import FORMAT_VERSION, CheckpointMeta, Kept
 from skeletonllm.train.config import RunConfig
 from skeletonllm.train.data import Batch, StageData
 from skeletonllm.train.engine import Engine, init_distributed, make_engine, parameter_groups
+from skeletonllm.train.guards import GoBack, Guard, Skipped, read_skipped, skip
 from skeletonllm.train.lineage import about_run
-from skeletonllm.train.loop import MetricsFile, Position, train
+from skeletonllm.train.loop import MetricsFile, Position, read_metrics, train
+from skeletonllm.train.meter import Meter
+from skeletonllm.train.pictures import Album, show_first_batch
 from skeletonllm.train.random_state import load_random_state, save_random_state, seed_all
 from skeletonllm.train.ranks import Ranks
 
@@ -47,19 +51,40 @@ def fingerprint_of(run: RunConfig) -> str:
     return digest({"pipeline": "train", "version": VERSION, "run": plain})
 
 
-def run_stage(run: RunConfig, folder: Path, corpus: list[str] | None = None) -> Path:
+def run_stage(
+    run: RunConfig, folder: Path, corpus: list[str] | None = None, stop: Callable[[], bool] = lambda: False
+) -> Path:
     """Train one stage on this rank, going on from the newest whole checkpoint in `folder`.
+
+    Where it goes wrong, it goes back to the last checkpoint, or to its start, and skips the examples that did it.
 
     Args:
         run: all that the result depends on.
-        folder: of the run; holds `metrics.jsonl`, `checkpoints/` and the pictures of the first batch.
+        folder: of the run; holds `metrics.jsonl`, `checkpoints/`, what is skipped, and pictures.
         corpus: texts that a tokenizer made on the spot must know besides the examples.
+        stop: whether this process was asked to stop.
 
     Returns:
         The folder of the last checkpoint.
+
+    Raises:
+        ConfigError: the settings cannot work, or it goes wrong again from the same checkpoint.
+        Stopped: it was asked to; it is saved.
     """
     ranks = Ranks(*init_distributed()) if run.engine.kind == "deepspeed" else Ranks()
-    data = StageData(run.clips, run.examples, run.stage.batch_size, run.seed)
+    while True:
+        try:
+            return _run(run, folder, corpus, stop, ranks)
+        except GoBack as wrong:
+            first, last, why = wrong.first, wrong.last, wrong.why
+        gc.collect()  # the student and its engine are made anew
+        _go_back(run, folder, range(first, last + 1), why, ranks)
+
+
+def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[[], bool], ranks: Ranks) -> Path:
+    # One rank looks, so that all go on from the same place.
+    found, skipped = ranks.first(_look(folder) if ranks.rank == 0 else (None, []))
+    data = _data(run, skipped)
     num_steps = data.num_steps(run.stage.epochs, run.stage.max_steps)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     student = _student(run, [*data.texts(), *(corpus or [])]).to(device)
@@ -67,16 +92,18 @@ def run_stage(run: RunConfig, folder: Path, corpus: list[str] | None = None) -> 
     student.train()
     groups = parameter_groups(student.named_parts(), run.stage)
     watch = _Watch(run, student, data.batches(0)[0].clips[:_DIAGNOSED], device) if ranks.rank == 0 else None
-    # One rank looks, so that all go on from the same one.
-    found = ranks.first(checkpoint.newest(folder / CHECKPOINTS) if ranks.rank == 0 else None)
-    if watch is not None and found is None:
-        _show_first_batch(student, data, folder)
+    album = Album(student, data, run.stage.batch_size, folder) if ranks.rank == 0 else None
+    if watch is not None and album is not None and found is None:
+        show_first_batch(student, data, folder)
+        album.draw(0)
         watch.look()
     micro_batch = run.stage.batch_size // (ranks.num * run.engine.gradient_accumulation)
     engine = make_engine(student, groups, run.engine, micro_batch)
     start = _resume(engine, found, ranks, run.seed)
     position = Position(start, num_steps, ranks.rank, run.seed)
-    writer = _Writer(run, student, engine, folder, position, ranks, watch)
+    before = read_metrics(folder / METRICS) if ranks.rank == 0 else []
+    guard = Guard(ranks.first([row for row in before if row["step"] <= start]), len(skipped))
+    writer = _Writer(run, student, engine, folder, position, ranks, watch, album, data.start)
 
     prepared: dict[str, Any] = {}
 
@@ -101,8 +128,42 @@ def run_stage(run: RunConfig, folder: Path, corpus: list[str] | None = None) -> 
         writer.log,
         writer.save,
         run.engine.checkpoint_every,
+        guard,
+        Meter(student),
+        stop,
     )
     return writer.saved or found[0]  # pyright: ignore[reportOptionalSubscript]  the last step is always saved
+
+
+def _look(folder: Path) -> tuple[tuple[Path, CheckpointMeta] | None, list[Skipped]]:
+    return checkpoint.newest(folder / CHECKPOINTS), read_skipped(folder)
+
+
+def _data(run: RunConfig, skipped: Sequence[Skipped]) -> StageData:
+    data = StageData(run.clips, run.examples, run.stage.batch_size, run.seed)
+    data.skip(start for one in skipped for start in one.starts)
+    return data
+
+
+def _go_back(run: RunConfig, folder: Path, steps: Sequence[int], why: str, ranks: Ranks) -> None:
+    """Write down, on one rank, that these steps' examples are skipped from the newest checkpoint on."""
+    failure = ""
+    if ranks.rank == 0:
+        found, before = _look(folder)
+        data = _data(run, before)
+        starts = tuple(data.start(step - 1) for step in steps)
+        back_to = found[1].step if found is not None else 0
+        logger.warning(
+            "step %d: %s; back to step %d, without the examples %d to %d of the run's order",
+            *(steps[-1], why, back_to, starts[0], starts[-1] + run.stage.batch_size - 1),
+        )
+        try:
+            skip(folder, Skipped(back_to, tuple(steps), starts, why), run.stage.name)
+        except ConfigError as error:  # the other ranks must hear of it
+            failure = str(error)
+    failure = ranks.first(failure)
+    if failure:
+        raise ConfigError(failure)
 
 
 def _student(run: RunConfig, corpus: list[str]) -> SkeletonLLM:
@@ -125,19 +186,6 @@ def _resume(engine: Engine, found: tuple[Path, CheckpointMeta] | None, ranks: Ra
         seed_all(seed, meta.step, ranks.rank)
     logger.info("going on from step %d of %d (%s)", meta.step, meta.num_steps, path)
     return meta.step
-
-
-def _show_first_batch(student: SkeletonLLM, data: StageData, folder: Path) -> None:
-    """What the model is about to see, before the first step: most mistakes are visible here."""
-    (batch, *_) = data.batches(0)
-    device = next(student.parameters()).device
-    with torch.inference_mode():
-        frames = student.renderer(student.renderer.collate(batch.clips[:4]).to(device))
-    folder.mkdir(parents=True, exist_ok=True)
-    for place, clip_frames in enumerate(frames):
-        save_picture(clip_frames.cpu(), folder / f"first_batch_{place}.png")
-    lines = [f"{p}\n=> {t}\n" for p, t in zip(batch.prompts[:4], batch.targets[:4], strict=True)]
-    (folder / "first_batch.txt").write_text("\n".join(lines))
 
 
 class _Watch:
@@ -187,8 +235,11 @@ class _Writer:
         position: Position,
         ranks: Ranks,
         watch: _Watch | None,
+        album: Album | None,
+        place_of: Callable[[int], int],
     ) -> None:
         self._run, self._student, self._engine, self._watch = run, student, engine, watch
+        self._album, self._place_of = album, place_of
         self._before = student.about
         self._folder, self._position, self._ranks = folder, position, ranks
         self.saved: Path | None = None
@@ -203,6 +254,8 @@ class _Writer:
         if self._metrics is not None:
             passed = time.monotonic() - self._started
             self._metrics({**self._last, "num_steps": self._position.num_steps, "time_s": passed})
+        if self._album is not None:
+            self._album.draw(int(numbers["step"]), int(numbers["step"]) == self._position.num_steps)
 
     def save(self, step: int) -> None:
         """One checkpoint."""
@@ -217,7 +270,7 @@ class _Writer:
             format_version=FORMAT_VERSION,
             step=step,
             num_steps=num_steps,
-            next_example=step * self._run.stage.batch_size,
+            next_example=self._place_of(step),
             stage=self._run.stage.name,
             fingerprint=fingerprint,
             world_size=self._ranks.num,

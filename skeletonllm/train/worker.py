@@ -1,23 +1,39 @@
-"""What each training process runs: `python -m skeletonllm.train.worker RUN_FOLDER`, started by torchrun."""
+"""What each training process runs: `python -m skeletonllm.train.worker RUN_FOLDER`, started by the launcher."""
 
 import contextlib
 import ctypes
+import faulthandler
 import json
+import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 RUN = "run.json"
 CORPUS = "corpus.json"
 ERROR = "error.txt"
+LAUNCHER = "SKELETONLLM_LAUNCHER_PID"
+# The exit code of a run that was asked to stop: saved, it goes on when it is started again (EX_TEMPFAIL).
+STOPPED = 75
+# Makes a process write the stacks of all its threads into the log.
+SHOW_STACKS = signal.SIGUSR1
 
 
 def main(arguments: list[str]) -> int:
-    """Train the stage that `RUN_FOLDER/run.json` describes; exit code 2 for a mistake of the user's."""
+    """Train the stage that `RUN_FOLDER/run.json` describes.
+
+    Returns:
+        0, or `STOPPED` after a SIGTERM, with the run saved.
+    """
     die_with_parent()
+    faulthandler.register(SHOW_STACKS, all_threads=True)
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
     from skeletonllm.log import set_up_logging
     from skeletonllm.plain import from_plain
     from skeletonllm.train.config import RunConfig
+    from skeletonllm.train.guards import Stopped
     from skeletonllm.train.stage import run_stage
 
     folder = Path(arguments[0])
@@ -25,10 +41,14 @@ def main(arguments: list[str]) -> int:
     try:
         run = from_plain(RunConfig, json.loads((folder / RUN).read_text()), str(folder / RUN))
         corpus = json.loads((folder / CORPUS).read_text()) if (folder / CORPUS).exists() else []
-        run_stage(run, folder, corpus)
+        run_stage(run, folder, corpus, stop.is_set)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return STOPPED
     except Exception as error:  # whatever it is, the launcher says it in one sentence; the log has the traceback
-        with contextlib.suppress(OSError):  # the disk may be full
-            (folder / ERROR).write_text(f"{type(error).__name__}: {error}\n")
+        # The first rank that fails says why; the disk may be full.
+        with contextlib.suppress(OSError), (folder / ERROR).open("x") as said:
+            said.write(f"{type(error).__name__}: {error}\n")
         raise
     return 0
 
@@ -37,6 +57,8 @@ def die_with_parent() -> None:
     """Ask Linux to kill this process when its parent dies, so that no trainer outlives a killed run."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 = PR_SET_PDEATHSIG
+    if os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):
+        sys.exit("the launcher died before this process was ready")
 
 
 if __name__ == "__main__":
