@@ -215,8 +215,12 @@ def _on_ray(build: Build, folder: Location, missing: Sequence[int]) -> Iterator[
             raise error.cause from None
 
 
-def start_ray() -> None:
-    """Connect to the Ray cluster of the settings, or start a local one; once per process."""
+def start_ray(namespace: str | None = None) -> None:
+    """Connect to the Ray cluster of the settings, or start a local one; once per process.
+
+    Args:
+        namespace: in which names of actors are looked up and taken; by default this process has one of its own.
+    """
     import ray
 
     if ray.is_initialized():
@@ -228,7 +232,7 @@ def start_ray() -> None:
     address = read_settings().ray_address
     logger.info("starting Ray (%s)", address or "local")
     if address:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
     else:
         # Said outright: a bare init() would join whatever cluster it finds a trace of.
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)

@@ -21,7 +21,9 @@ class EngineConfig:
     offload: Literal["nothing", "optimizer", "optimizer_and_weights"] = "nothing"
     """What waits in the machine's memory instead of the GPU's: slower, for models that do not fit. Weights need ZeRO 3."""
     num_workers: int = 1
-    """Processes, one per GPU where there are GPUs."""
+    """Processes on each machine, one per GPU where there are GPUs."""
+    num_nodes: int = 1
+    """Machines. More than one are those of the Ray cluster at RAY_ADDRESS; they must share the work folder."""
     gradient_accumulation: int = 1
     gradient_clipping: float = 1.0
     checkpoint_every: int = 100
@@ -33,11 +35,21 @@ class EngineConfig:
     best_by: str = "train/loss"
     """What tells the best: a name in `metrics.jsonl`."""
     best_is: Literal["lowest", "highest"] = "lowest"
+    hang_after_s: float = 1800.0
+    """After so long without a step, loading and saving included, the workers are ended and start again from the last
+    checkpoint."""
+    tensorboard: bool = False
+    """Whether `metrics.jsonl` is written for TensorBoard too; needs `pip install skeletonllm[tensorboard]`."""
 
     def __post_init__(self) -> None:
-        if self.kind == "plain" and self.num_workers > 1:
-            raise ConfigError(f"engine.kind is 'plain' with {self.num_workers} workers; it has one, use 'deepspeed'")
-        least = {"num_workers": 1, "gradient_accumulation": 1, "checkpoint_every": 1, "keep_last": 2, "keep_best": 0}
+        if self.kind == "plain" and self.num_workers * self.num_nodes > 1:
+            raise ConfigError(
+                f"engine.kind is 'plain' with {self.num_nodes} x {self.num_workers} workers; it has one, use 'deepspeed'"
+            )
+        if self.hang_after_s <= 0:
+            raise ConfigError(f"engine.hang_after_s is {self.hang_after_s}, must be above 0")
+        least = {"num_workers": 1, "num_nodes": 1, "gradient_accumulation": 1, "checkpoint_every": 1}
+        least |= {"keep_last": 2, "keep_best": 0}
         for name, smallest in least.items():
             if getattr(self, name) < smallest:
                 raise ConfigError(f"engine.{name} is {getattr(self, name)}, must be at least {smallest}")

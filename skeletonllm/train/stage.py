@@ -39,7 +39,10 @@ _MAX_PREPARED = 8192
 # Clips whose Gaussians are asked how they react to motion.
 _DIAGNOSED = 4
 # Settings of the engine that change no weight, but for the rounding of sums: a run goes on when they were changed.
-_HOW = ("zero_stage", "offload", "num_workers", "checkpoint_every", "keep_last", "keep_best", "best_by", "best_is")
+_HOW = (
+    *("zero_stage", "offload", "num_workers", "num_nodes", "hang_after_s", "tensorboard"),
+    *("checkpoint_every", "keep_last", "keep_best", "best_by", "best_is"),
+)
 
 
 def fingerprint_of(run: RunConfig) -> str:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.launch import find_checkpoint, launch, newest_checkpoint, read_run
+from pipelines.launch.failures import failure
 from skeletonllm.errors import CheckpointError, SkeletonLLMError
 from skeletonllm.model.student import SkeletonLLM
 from skeletonllm.plain import from_plain, to_plain
@@ -40,7 +41,7 @@ def run(tmp_path_factory) -> RunConfig:
 
 @pytest.fixture(scope="module")
 def straight(run, tmp_path_factory):
-    """Four steps at once, by torchrun and DeepSpeed."""
+    """Four steps at once, by DeepSpeed in a process of its own."""
     return launch(run, tmp_path_factory.mktemp("straight"), list(ACTIONS))
 
 
@@ -63,20 +64,15 @@ def test_a_stage_is_trained_by_deepspeed_and_its_checkpoint_can_be_loaded(run, s
         moved = zip(student.named_parts()[part].values(), before.named_parts()[part].values(), strict=True)
         assert any(not one.equal(other) for one, other in moved), part
     folder = Path(straight.path).parents[1]
-    assert (folder / "first_batch_0.png").exists()
-    assert "which?\n=> " in (folder / "first_batch.txt").read_text()
+    assert (folder / "first_batch.png").exists()
+    assert (folder / "pictures" / "step_000004.png").exists()
+    assert "which?" in (folder / "first_batch.txt").read_text()
 
 
 @pytest.mark.slow
 def test_a_run_killed_after_two_steps_goes_on_to_the_same_losses_and_weights_to_the_last_bit(run, straight, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(to_plain(run)))
-    code = (
-        "import json, sys\nfrom pathlib import Path\nfrom pipelines.launch import launch\n"
-        "from skeletonllm.plain import from_plain\nfrom skeletonllm.train.config import RunConfig\n"
-        "root = Path(sys.argv[1])\nrun = from_plain(RunConfig, json.loads((root / 'run.json').read_text()), 'run')\n"
-        f"launch(run, root, {list(ACTIONS)!r})"
-    )
-    killed = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
+    killed = subprocess.Popen([sys.executable, "-c", CODE, str(tmp_path)], stderr=subprocess.DEVNULL)
     saved = wait_for(lambda: list(tmp_path.glob("warmup/*/checkpoints/step_000002.*")), killed)
     trainers = children_of(killed.pid)
     killed.kill()
@@ -112,29 +108,112 @@ def test_a_worker_s_error_is_told_with_its_log_and_leaves_no_checkpoint(run, tmp
 def test_a_killed_worker_is_one_clear_error_and_leaves_a_checkpoint_to_go_on_from(run, tmp_path):
     def kill_a_worker() -> None:
         wait_for(lambda: list(tmp_path.glob("warmup/*/checkpoints/step_000002.*")))
-        os.kill(trainers_of(os.getpid())[-1], signal.SIGKILL)  # torchrun is the first
+        os.kill(trainers_of(os.getpid())[-1], signal.SIGKILL)
 
     longer = replace(run, stage=replace(run.stage, max_steps=400, epochs=200.0))
     killer = threading.Thread(target=kill_a_worker)
     killer.start()
-    with pytest.raises(SkeletonLLMError, match=r"stage warmup: the workers ended with code .*killed.*; see .*log\.txt"):
+    with pytest.raises(
+        SkeletonLLMError, match=r"stage warmup: the workers ended with code -9: killed .*accum.*log\.txt"
+    ):
         launch(longer, tmp_path, list(ACTIONS))
     killer.join()
     assert not trainers_of(os.getpid())
     assert checkpoints.newest(next(tmp_path.glob("warmup/*/checkpoints"))) is not None
 
 
-def test_a_second_launcher_of_one_stage_is_refused(run, tmp_path):
+def test_a_second_launcher_of_one_stage_is_refused_or_waits_and_finds_it_done(run, tmp_path):
     import fcntl
 
     from skeletonllm.train.stage import fingerprint_of
 
     folder = tmp_path / "warmup" / fingerprint_of(run)[:12]
-    folder.mkdir(parents=True)
+    made = folder / "checkpoints" / "step_000004.1"
+    made.mkdir(parents=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(CheckpointError, match="another process is training this stage"):
             launch(run, tmp_path)
+
+        def finish() -> None:
+            time.sleep(0.3)
+            finished = {"fingerprint": fingerprint_of(run), "checkpoint": made.name, "launch_s": 1.0}
+            (folder / "done.json").write_text(json.dumps(finished))
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        other = threading.Thread(target=finish)
+        other.start()
+        assert launch(run, tmp_path, wait=True).path == str(made)
+        other.join()
+
+
+CODE = (
+    "import json, sys\nfrom pathlib import Path\nfrom pipelines.launch import launch\n"
+    "from skeletonllm.plain import from_plain\nfrom skeletonllm.train.config import RunConfig\n"
+    "root = Path(sys.argv[1])\nrun = from_plain(RunConfig, json.loads((root / 'run.json').read_text()), 'run')\n"
+    f"launch(run, root, {list(ACTIONS)!r})"
+)
+
+
+@pytest.mark.slow
+def test_a_launch_that_is_asked_to_stop_saves_first_and_its_exit_code_says_that_it_can_go_on(run, tmp_path):
+    plain = replace(run.engine, kind="plain", checkpoint_every=100)
+    longer = replace(run, stage=replace(run.stage, max_steps=400, epochs=200.0), engine=plain)
+    (tmp_path / "run.json").write_text(json.dumps(to_plain(longer)))
+    launched = subprocess.Popen([sys.executable, "-c", CODE, str(tmp_path)], stderr=subprocess.DEVNULL)
+    (metrics,) = wait_for(lambda: list(tmp_path.glob("warmup/*/metrics.jsonl")), launched)
+    wait_for(lambda: read_metrics(metrics), launched)
+    trainers = trainers_of(launched.pid)
+    launched.terminate()
+    assert launched.wait(60) == 75
+    assert len(trainers) == 1
+    assert not is_alive(trainers[0])
+    _, meta = checkpoints.newest(metrics.parent / "checkpoints")
+    assert meta.step == len(read_metrics(metrics)) > 0
+    assert not (metrics.parent / "done.json").exists()
+
+
+def test_a_run_that_never_comes_to_a_step_is_started_again_a_few_times_then_it_is_an_error(run, tmp_path, monkeypatch):
+    """In place of the trainer stands one that does nothing."""
+    from pipelines.launch import supervise
+
+    started = []
+
+    class Idle(supervise.Workers):
+        def __init__(self, folder, *_):
+            started.append(folder)
+            code = (
+                "import faulthandler, signal, time\nfaulthandler.register(signal.SIGUSR1, all_threads=True)\n"
+                "def waits_for_ever():\n    time.sleep(600)\nwaits_for_ever()"
+            )
+            with (folder / "log.txt").open("ab") as log:
+                process = subprocess.Popen([sys.executable, "-c", code], stderr=log, start_new_session=True)
+            self._processes = [process]
+
+    monkeypatch.setattr(supervise, "Workers", Idle)
+    idle = replace(run, engine=replace(run.engine, hang_after_s=1.0))
+    with pytest.raises(SkeletonLLMError, match=r"no step for 1 s.* started again 2 times without .*log\.txt"):
+        launch(idle, tmp_path)
+    assert len(started) == 3
+    assert "waits_for_ever" in (started[0] / "log.txt").read_text()
+    assert not [pid for pid in children_of(os.getpid()) if b"waits_for_ever" in command_of(pid)]
+
+
+@pytest.mark.parametrize(
+    ("said", "codes", "expected"),
+    [
+        ("OutOfMemoryError: CUDA out of memory. Tried", [1], "gradient_accumulation .it is 1.*gradient_checkpointing"),
+        ("", [-9], "killed .*gradient_accumulation .*batch_size .it is 4.*zero_stage .it is 1"),
+        ("OSError: [Errno 28] No space left on device", [1], "disk is full: make room"),
+        ("ConfigError: no", [1], "stage warmup: ConfigError: no .log: "),
+    ],
+)
+def test_a_failure_says_which_setting_to_change(run, tmp_path, said, codes, expected):
+    if said:
+        (tmp_path / "error.txt").write_text(said)
+    two = replace(run, engine=replace(run.engine, num_workers=2))
+    with pytest.raises(SkeletonLLMError, match=expected):
+        raise failure(two, tmp_path, codes, 0)
 
 
 def test_how_often_a_run_saves_and_where_its_data_lie_do_not_change_its_name(run):
@@ -173,13 +252,18 @@ def children_of(pid: int) -> list[int]:
 
 
 def trainers_of(pid: int) -> list[int]:
-    """torchrun and its workers below a process, in the order in which they were started."""
+    """The workers below a process, in the order in which they were started."""
     found = []
     for child in children_of(pid):
-        with contextlib.suppress(OSError):
-            if b"skeletonllm.train.worker" in Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0"):
-                found.append(child)
+        if b"skeletonllm.train.worker" in command_of(child).split(b"\0"):
+            found.append(child)
     return found
+
+
+def command_of(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def is_alive(pid: int) -> bool:

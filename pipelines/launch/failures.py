@@ -1,0 +1,75 @@
+"""What to tell a user when training processes have failed: why, and which setting to change."""
+
+import re
+import shutil
+import signal
+from pathlib import Path
+
+from skeletonllm.errors import SkeletonLLMError
+from skeletonllm.train.config import RunConfig
+from skeletonllm.train.worker import ERROR
+
+_ERROR_LINE = re.compile(r"(\[rank\d+\]: )?[\w.]*(Error|Exception): ")
+_OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory", "can't allocate memory", "MemoryError")
+_DISK_FULL = ("No space left on device", "Disk quota exceeded")
+# With less than this no file of any use can be written.
+_LEAST_FREE = 2**20
+
+
+def failure(run: RunConfig, folder: Path, codes: list[int | None], kernel_kills: int) -> SkeletonLLMError:
+    """The error of a run whose processes have ended.
+
+    Args:
+        run: what was trained.
+        folder: of the run.
+        codes: how each ended.
+        kernel_kills: how many processes the kernel ended meanwhile for want of memory.
+    """
+    said = folder / ERROR
+    # The disk may have been too full to say why.
+    why = said.read_text().strip() if said.exists() else ""
+    why = why or _last_error(folder / "log.txt")
+    if shutil.disk_usage(folder).free < _LEAST_FREE or any(words in why for words in _DISK_FULL):
+        why = f"{why or 'nothing can be written'}; the disk is full: make room, or set a smaller engine.keep_last"
+    elif any(words in why for words in _OUT_OF_MEMORY):
+        why = f"{why.splitlines()[0]}; {_use_less(run)}"
+    elif not why and -signal.SIGKILL in codes:
+        who = "by the kernel for want of memory" if kernel_kills else "from outside, or for want of memory"
+        why = f"killed {who}; if it was memory: {_use_less(run)}"
+    ended = "" if said.exists() else f"the workers ended with code {_first(codes)}: "
+    return SkeletonLLMError(
+        f"stage {run.stage.name}: {ended}{why or 'they did not say why'} (log: {folder}/log.txt); the same command goes on "
+        "from the last checkpoint"
+    )
+
+
+def kernel_kills() -> int:
+    """How many processes the kernel of this machine has ended for want of memory."""
+    try:
+        lines = Path("/proc/vmstat").read_text().splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+
+
+def _use_less(run: RunConfig) -> str:
+    engine, stage, backbone = run.engine, run.stage, run.student.backbone
+    ways = [
+        f"raise engine.gradient_accumulation (it is {engine.gradient_accumulation}), which changes no result",
+        f"lower the stage's batch_size (it is {stage.batch_size})",
+    ]
+    if not backbone.gradient_checkpointing:
+        ways.insert(1, "set backbone.gradient_checkpointing")
+    if engine.kind == "deepspeed" and engine.zero_stage < 3 and engine.num_workers * engine.num_nodes > 1:
+        ways.append(f"raise engine.zero_stage (it is {engine.zero_stage})")
+    return f"it needs too much memory: {', or '.join(ways)}"
+
+
+def _last_error(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    telling = [line for line in lines if _ERROR_LINE.match(line)]
+    return telling[-1] if telling else ""
+
+
+def _first(codes: list[int | None]) -> int | None:
+    return next((code for code in codes if code), None)

@@ -1,0 +1,222 @@
+"""One supervisor: starts the training workers of a stage, watches them, and leaves nothing behind."""
+
+import fcntl
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from pipelines.launch.cluster import ClusterWorkers, NodeLost, wants_cluster
+from pipelines.launch.failures import failure, kernel_kills
+from pipelines.launch.runs import DONE, read_done
+from pipelines.launch.workers import Workers, free_address
+from skeletonllm.errors import CheckpointError, SkeletonLLMError
+from skeletonllm.log import Tick, progress
+from skeletonllm.plain import to_plain, write_whole
+from skeletonllm.shards.manifest import CheckpointRef
+from skeletonllm.train.config import RunConfig
+from skeletonllm.train.loop import read_metrics
+from skeletonllm.train.worker import CORPUS, ERROR, RUN, STOPPED
+
+logger = logging.getLogger(__name__)
+
+METRICS = "metrics.jsonl"
+_POLL_S = 0.3
+# What a step and a save may take after a SIGTERM; orchestrators kill after half a minute or more.
+GRACE_S = 25.0
+# What the other ranks may take to fail after the first one.
+_OTHERS_S = 2.0
+# How often workers are started again without coming further.
+_MAX_VAIN = 2
+
+
+class Interrupted(SystemExit):
+    """A run was asked to stop, and is saved; the process ends with the code that says so."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(STOPPED)
+        logger.warning("stage %s: stopped, and saved; the same command goes on from there", stage)
+
+
+class _Hang(Exception):
+    """No step for too long."""
+
+
+def launch(run: RunConfig, root: Path, corpus: list[str] | None = None, wait: bool = False) -> CheckpointRef:
+    """Train a stage in worker processes, or find that it is trained; a killed run goes on from its last checkpoint.
+
+    Args:
+        run: what to train; its fingerprint names the run's folder, `root/<stage>/<fingerprint>`.
+        root: where runs are kept; on a disk that all machines share where there are several.
+        corpus: texts that a tokenizer made on the spot must know besides the examples.
+        wait: join another process that trains this very stage, instead of refusing.
+
+    Raises:
+        SkeletonLLMError: the workers failed; says why, and where their log is.
+        CheckpointError: another process is training this very stage.
+        Interrupted: the workers were asked to stop.
+    """
+    from skeletonllm.train.stage import fingerprint_of
+
+    fingerprint = fingerprint_of(run)
+    folder = root / run.stage.name / fingerprint[:12]
+    done = _find_done(folder, run, fingerprint)
+    if done is not None:
+        return done
+    with _only_launcher(folder, wait), _terminable():
+        done = _find_done(folder, run, fingerprint) if wait else None  # the other one may have made it
+        if done is not None:
+            return done
+        write_whole(folder / RUN, json.dumps(to_plain(run), indent=2) + "\n")
+        write_whole(folder / CORPUS, json.dumps(corpus or []))
+        (folder / ERROR).unlink(missing_ok=True)
+        started = time.monotonic()
+        _run_workers(run, folder, f"skeletonllm-{run.stage.name}-{fingerprint[:12]}")
+        last = max(folder.glob("checkpoints/step_*"))
+        finished = {"fingerprint": fingerprint, "checkpoint": last.name, "launch_s": time.monotonic() - started}
+        write_whole(folder / DONE, json.dumps(finished) + "\n")
+        return CheckpointRef(run.stage.name, str(last), fingerprint)
+
+
+def _find_done(folder: Path, run: RunConfig, fingerprint: str) -> CheckpointRef | None:
+    done = read_done(folder, run.stage.name, fingerprint)
+    if done is not None:
+        (folder / DONE).touch()  # asked for last
+        logger.info("stage %s: %s is trained already, nothing to do", run.stage.name, fingerprint[:12])
+    return done
+
+
+def _run_workers(run: RunConfig, folder: Path, name: str) -> None:
+    """Start the workers, and again from the last checkpoint where they hang or a machine is lost."""
+    on_cluster, killed_before, vain, before = wants_cluster(run.engine), kernel_kills(), 0, -1
+    with progress(run.stage.name, _num_steps(run), "steps") as tick:
+        while True:
+            try:
+                codes = _watch(run, folder, _start(run, folder, name, on_cluster), tick)
+            except (_Hang, NodeLost) as lost:
+                step = _last_step(folder)
+                vain = vain + 1 if step <= before else 1
+                before = step
+                if vain > _MAX_VAIN:
+                    raise SkeletonLLMError(
+                        f"stage {run.stage.name}: {lost}; started again {_MAX_VAIN} times without coming further than step "
+                        f"{step}; see where each process was in {folder}/log.txt"
+                    ) from lost
+                logger.warning("stage %s: %s; starting again from the last checkpoint", run.stage.name, lost)
+                continue
+            if all(code == 0 for code in codes):
+                return
+            if all(code in (0, STOPPED) for code in codes):
+                raise Interrupted(run.stage.name)
+            raise failure(run, folder, codes, kernel_kills() - killed_before)
+
+
+def _start(run: RunConfig, folder: Path, name: str, on_cluster: bool) -> Workers | ClusterWorkers:
+    if on_cluster:
+        return ClusterWorkers(folder, run.engine, name)
+    return Workers(folder, run.engine.num_workers, 0, run.engine.num_workers, free_address())
+
+
+def _watch(run: RunConfig, folder: Path, workers: Workers | ClusterWorkers, tick: Tick) -> list[int | None]:
+    """How each of the workers ended; whatever happens, none is left."""
+    metrics = folder / METRICS
+    moved, moved_at = _mark(metrics), time.monotonic()
+    try:
+        while None in (codes := workers.codes()):
+            if any(code not in (None, 0, STOPPED) for code in codes):
+                # The others wait for the one that failed, for ever or until they fail in turn.
+                time.sleep(_OTHERS_S)
+                return [code if code is not None else 0 for code in workers.codes()]
+            mark = _mark(metrics)
+            if mark != moved:
+                moved, moved_at = mark, time.monotonic()
+                _show(folder, tick)
+            elif time.monotonic() - moved_at > run.engine.hang_after_s:
+                workers.show_stacks()
+                raise _Hang(f"no step for {run.engine.hang_after_s:g} s, engine.hang_after_s")
+            time.sleep(_POLL_S)
+        _show(folder, tick)
+        return codes
+    except BaseException as error:
+        # Ctrl-C, a SIGTERM and a cancelled flow raise more than Exception, and want the run saved.
+        if not isinstance(error, Exception):
+            _ask_to_stop(workers)
+        raise
+    finally:
+        workers.kill()
+
+
+def _mark(metrics: Path) -> tuple[int, int]:
+    try:
+        stat = metrics.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _last_step(folder: Path) -> int:
+    rows = read_metrics(folder / METRICS)
+    return int(rows[-1]["step"]) if rows else 0
+
+
+def _ask_to_stop(workers: Workers | ClusterWorkers) -> None:
+    """Let them finish their step and save."""
+    with suppress(NodeLost):
+        workers.ask_to_stop()
+        end = time.monotonic() + GRACE_S
+        while None in workers.codes() and time.monotonic() < end:
+            time.sleep(_POLL_S)
+
+
+def _num_steps(run: RunConfig) -> int:
+    from skeletonllm.train.data import StageData
+
+    data = StageData(run.clips, run.examples, run.stage.batch_size, run.seed)
+    return data.num_steps(run.stage.epochs, run.stage.max_steps)
+
+
+def _show(folder: Path, tick: Tick) -> None:
+    rows = read_metrics(folder / METRICS)
+    if rows:
+        last = rows[-1]
+        measured = [row["renderer/speed_color"] for row in rows if "renderer/speed_color" in row]
+        shown = f", motion shows {measured[-1]:.3f}" if measured else ""
+        tick(int(last["step"]), f"loss {last['train/loss']:.3f}{shown}")
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let a SIGTERM end this process as Ctrl-C does, unless somebody else handles it."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+
+    def end(*_: Any) -> None:
+        raise SystemExit(STOPPED)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
+def _only_launcher(folder: Path, wait: bool) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise CheckpointError(
+                    f"{folder}: another process is training this stage; wait for it, then run again"
+                ) from None
+            logger.info("%s: another process is training this stage; waiting for it", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,94 @@
+"""The training processes of one machine: started, watched, told to stop, and never left behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from skeletonllm.train.worker import LAUNCHER, SHOW_STACKS
+
+# How long a stack needs to be written into the log.
+_STACKS_S = 2.0
+
+
+class Workers:
+    """One process for each rank on this machine; each asks the kernel to be killed when the process that made it dies.
+
+    No torchrun between: it waits half a minute for its workers and then kills them, whatever they are saving.
+
+    Args:
+        folder: of the run.
+        num: how many.
+        first: rank of the first.
+        world_size: how many there are on all machines.
+        address: where the first rank of all listens, `host:port`.
+    """
+
+    def __init__(self, folder: Path, num: int, first: int, world_size: int, address: str) -> None:
+        host, port = address.rsplit(":", 1)
+        self._processes: list[subprocess.Popen[bytes]] = []
+        try:
+            with (folder / "log.txt").open("ab") as log:
+                for local_rank in range(num):
+                    environment = {
+                        **os.environ,
+                        "RANK": str(first + local_rank),
+                        "LOCAL_RANK": str(local_rank),
+                        "WORLD_SIZE": str(world_size),
+                        "LOCAL_WORLD_SIZE": str(num),
+                        "MASTER_ADDR": host,
+                        "MASTER_PORT": port,
+                        LAUNCHER: str(os.getpid()),
+                        "TOKENIZERS_PARALLELISM": "false",
+                        # Each rank's share of the cores, unless who shares the machine said less. Sums depend on it in
+                        # the last bits.
+                        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")
+                        or str(max(1, (os.cpu_count() or 1) // num)),
+                        "TORCH_EXTENSIONS_DIR": str(folder / "torch_extensions"),
+                    }
+                    command = [sys.executable, "-m", "skeletonllm.train.worker", str(folder)]
+                    # A session of its own, so that it can be ended with all that it has started.
+                    self._processes.append(
+                        subprocess.Popen(
+                            command, stdout=log, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+                        )
+                    )
+        except BaseException:
+            self.kill()
+            raise
+
+    def codes(self) -> list[int | None]:
+        """The exit code of each; None while it runs."""
+        return [process.poll() for process in self._processes]
+
+    def ask_to_stop(self) -> None:
+        """They save and end."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.terminate()
+
+    def show_stacks(self) -> None:
+        """Each writes into the log where it is."""
+        for process in self._processes:
+            if process.poll() is None:
+                process.send_signal(SHOW_STACKS)
+        time.sleep(_STACKS_S)
+
+    def kill(self) -> None:
+        """End them with all that they have started."""
+        for process in self._processes:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+        for process in self._processes:
+            process.wait()
+
+
+def free_address(host: str = "127.0.0.1") -> str:
+    """Where a first rank on this machine may listen."""
+    with socket.socket() as one:
+        one.bind((host, 0))
+        return f"{host}:{one.getsockname()[1]}"
