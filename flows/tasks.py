@@ -1,6 +1,7 @@
 """What all flows share: the task wrapper, and artifacts that say what a data set or checkpoint is."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -42,8 +43,19 @@ def show_dataset(dataset: DatasetRef) -> None:
 
 
 def show_checkpoint(checkpoint: CheckpointRef) -> None:
-    """Publish where a checkpoint lies as an artifact of the run."""
+    """Publish where a checkpoint lies, and what else there is to see of its run, as an artifact of the run."""
+    folder = Path(checkpoint.path).parents[1]
+    names = (
+        "metrics.jsonl",
+        "first_batch.png",
+        "first_batch.txt",
+        "pictures",
+        "skipped.json",
+        "tensorboard",
+        "log.txt",
+    )
+    links = [f"* [{name}]({(folder / name).absolute().as_uri()})" for name in names if (folder / name).exists()]
     create_markdown_artifact(
         key=f"checkpoint-{checkpoint.name}".replace("_", "-"),
-        markdown=f"**{checkpoint.name}** `{checkpoint.fingerprint[:12]}`\n\n`{checkpoint.path}`",
+        markdown="\n".join([f"**{checkpoint.name}** `{checkpoint.fingerprint[:12]}`\n\n`{checkpoint.path}`\n", *links]),
     )

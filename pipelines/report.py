@@ -34,7 +34,7 @@ from skeletonllm.recipes import Recipe
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef, find_dataset, read_manifest
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.train.loop import read_metrics
+from skeletonllm.train.metrics import read_metrics
 from skeletonllm.train.stage import METRICS
 
 _PER_FORMAT = 3

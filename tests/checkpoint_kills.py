@@ -18,7 +18,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 
 from skeletonllm.train import checkpoint
-from skeletonllm.train.loop import read_metrics
+from skeletonllm.train.metrics import read_metrics
 from tests.ranks import run_ranks, start_ranks
 from tests.skeletonllm.train.runs import make_run, train, weights, with_zero
 

@@ -7,8 +7,8 @@ student. The weights must be those of the same run undisturbed on one machine.
 import logging
 import os
 import tempfile
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def main() -> None:
     from ray.cluster_utils import Cluster
 
     from pipelines.launch import launch
-    from skeletonllm.train.loop import read_metrics
+    from skeletonllm.train.metrics import read_metrics
     from tests.kills import descendants
 
     logging.basicConfig(level=logging.WARNING)
@@ -49,16 +49,17 @@ def main() -> None:
         alone = launch(replace(run, engine=replace(run.engine, num_workers=2)), root / "alone", wait=True)
         print(f"{time.monotonic() - began:.0f} s: undisturbed, on one machine", flush=True)
         metrics = root / "cluster" / Path(alone.path).parents[1].relative_to(root / "alone") / "metrics.jsonl"
-        taker = threading.Thread(target=take_one_away, args=(metrics,))
-        taker.start()
-        made = launch(replace(run, engine=replace(run.engine, num_nodes=2)), root / "cluster")
-        taker.join()
+        # Ray adds machines in the main thread only.
+        with ThreadPoolExecutor(1) as elsewhere:
+            training = elsewhere.submit(launch, replace(run, engine=replace(run.engine, num_nodes=2)), root / "cluster")
+            take_one_away(metrics)
+            made = training.result()
         assert weights(Path(made.path)) == weights(Path(alone.path))
         print(f"{time.monotonic() - began:.0f} s: the same weights", flush=True)
     ray.shutdown()
     cluster.shutdown()
     time.sleep(1)
-    left = [pid for pid in descendants(os.getpid()) if b"train.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    left = descendants(os.getpid(), "train.worker")
     assert not left, left
 
 

@@ -51,7 +51,7 @@ def test_the_help_of_the_command_and_of_each_verb_says_what_it_does():
 
 def test_the_science_reads_no_environment_variable():
     allowed = {
-        "skeletonllm/train/engine.py",  # what torchrun tells its workers
+        "skeletonllm/train/engine.py",  # what the launcher tells its workers
         "skeletonllm/train/worker.py",
         "skeletonllm/cli/learn.py",  # sets what Prefect reads at its import
         "skeletonllm/cli/machine.py",

@@ -1,6 +1,7 @@
 """The training processes of several machines: one Ray actor on each holds its share, and dies with whoever launched it."""
 
 import logging
+import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -193,5 +194,5 @@ def wants_cluster(engine: EngineConfig) -> bool:
         raise BackendError(
             f"engine.num_nodes is {engine.num_nodes}, and there is no Ray cluster; name one by RAY_ADDRESS, or set it to 1"
         )
-    has = torch.cuda.device_count() if torch.cuda.is_available() else 1
+    has = torch.cuda.device_count() if torch.cuda.is_available() else os.cpu_count() or 1
     return bool(address) and (engine.num_nodes > 1 or engine.num_workers > has)

@@ -20,7 +20,7 @@ from skeletonllm.log import Tick, progress
 from skeletonllm.plain import to_plain, write_whole
 from skeletonllm.shards.manifest import CheckpointRef
 from skeletonllm.train.config import RunConfig
-from skeletonllm.train.loop import read_metrics
+from skeletonllm.train.metrics import read_metrics
 from skeletonllm.train.worker import CORPUS, ERROR, RUN, STOPPED
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ class Batch:
     places: Sequence[int]
     """Of the examples among all of the optimiser step, whichever rank has them."""
     kinds: Sequence[str]
-    """What each example asks for, as its id says."""
+    """What each example asks for, as its id says: `kind/clip/number`."""
 
 
 class StageData:
@@ -98,5 +98,5 @@ class StageData:
             [row["target"] for row in picked],
             [row["weight"] for row in picked],
             places,
-            [row["example_id"].partition("/")[0] for row in picked],
+            [row["example_id"].rpartition("/")[0].partition("/")[0] for row in picked],
         )

@@ -1,10 +1,8 @@
 """The training loop: batch, loss, step; then log and save when due. Knows no engine, no file format, no stage."""
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,30 +108,3 @@ def train(
 
 def _seed_of(seed: int, step: int, place: int) -> int:
     return hash((seed, step, place)) & 0x7FFF_FFFF
-
-
-class MetricsFile:
-    """`metrics.jsonl`: one flat object per step; a restart continues it from its own step on."""
-
-    def __init__(self, path: Path, from_step: int) -> None:
-        kept = [row for row in read_metrics(path) if row["step"] <= from_step]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        self._path = path
-
-    def __call__(self, numbers: Mapping[str, int | float]) -> None:
-        """Add one step's numbers."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(dict(numbers)) + "\n")
-
-
-def read_metrics(path: Path) -> list[dict[str, int | float]]:
-    """The rows of a `metrics.jsonl`; a line cut by a kill is left out."""
-    rows = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-    return rows

@@ -23,8 +23,9 @@ from skeletonllm.train.data import Batch, StageData
 from skeletonllm.train.engine import Engine, init_distributed, make_engine, parameter_groups
 from skeletonllm.train.guards import GoBack, Guard, Skipped, read_skipped, skip
 from skeletonllm.train.lineage import about_run
-from skeletonllm.train.loop import MetricsFile, Position, read_metrics, train
+from skeletonllm.train.loop import Position, train
 from skeletonllm.train.meter import Meter
+from skeletonllm.train.metrics import MetricsFile, TensorBoard, read_metrics
 from skeletonllm.train.pictures import Album, show_first_batch
 from skeletonllm.train.random_state import load_random_state, save_random_state, seed_all
 from skeletonllm.train.ranks import Ranks
@@ -121,20 +122,21 @@ def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[
         frames = student.renderer.collate([prepare(clip) for clip in batch.clips], chances).to(device)
         return frames, batch.prompts, batch.targets, torch.tensor(batch.weights, device=device)
 
-    train(
-        run.stage,
-        data,
-        engine,
-        collate,
-        position,
-        run.engine.gradient_accumulation,
-        writer.log,
-        writer.save,
-        run.engine.checkpoint_every,
-        guard,
-        Meter(student),
-        stop,
-    )
+    with writer:
+        train(
+            run.stage,
+            data,
+            engine,
+            collate,
+            position,
+            run.engine.gradient_accumulation,
+            writer.log,
+            writer.save,
+            run.engine.checkpoint_every,
+            guard,
+            Meter(student),
+            stop,
+        )
     return writer.saved or found[0]  # pyright: ignore[reportOptionalSubscript]  the last step is always saved
 
 
@@ -247,8 +249,17 @@ class _Writer:
         self._folder, self._position, self._ranks = folder, position, ranks
         self.saved: Path | None = None
         self._metrics = MetricsFile(folder / METRICS, position.step) if position.rank == 0 else None
+        board = run.engine.tensorboard and position.rank == 0
+        self._board = TensorBoard(folder / "tensorboard", position.step) if board else None
         self._last: dict[str, int | float] = {}
         self._started = time.monotonic()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        if self._board is not None:
+            self._board.close()
 
     def log(self, numbers: Mapping[str, int | float]) -> None:
         """One line of `metrics.jsonl`; now and then with what the renderer shows after this step."""
@@ -257,6 +268,8 @@ class _Writer:
         if self._metrics is not None:
             passed = time.monotonic() - self._started
             self._metrics({**self._last, "num_steps": self._position.num_steps, "time_s": passed})
+        if self._board is not None:
+            self._board(self._last)
         if self._album is not None:
             self._album.draw(int(numbers["step"]), int(numbers["step"]) == self._position.num_steps)
 

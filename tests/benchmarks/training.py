@@ -20,7 +20,7 @@ from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.simulate import ACTIONS
 from skeletonllm.train.config import EngineConfig, RunConfig
 from skeletonllm.train.engine import Engine, make_engine, parameter_groups
-from skeletonllm.train.loop import read_metrics
+from skeletonllm.train.metrics import read_metrics
 from skeletonllm.train.stage import run_stage
 from tests.benchmarks.measure import Row, duration
 from tests.makers import write_clips, write_dataset

@@ -20,7 +20,7 @@ from skeletonllm.plain import from_plain, to_plain
 from skeletonllm.shards.schema import EXAMPLES
 from skeletonllm.train import checkpoint as checkpoints
 from skeletonllm.train.config import EngineConfig, RunConfig, StageConfig
-from skeletonllm.train.loop import read_metrics
+from skeletonllm.train.metrics import read_metrics
 from tests.makers import make_clip, write_clips, write_dataset
 from tests.students import ACTIONS, tiny_student
 

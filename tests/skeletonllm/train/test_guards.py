@@ -10,7 +10,7 @@ from skeletonllm.errors import ConfigError
 from skeletonllm.train import checkpoint
 from skeletonllm.train import stage as stage_module
 from skeletonllm.train.guards import GoBack, Guard, Skipped, Stopped, read_skipped, skip
-from skeletonllm.train.loop import read_metrics
+from skeletonllm.train.metrics import read_metrics
 from skeletonllm.train.stage import run_stage
 from tests.ranks import run_ranks
 from tests.skeletonllm.train.runs import make_run, with_zero
