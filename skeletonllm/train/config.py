@@ -42,10 +42,9 @@ class EngineConfig:
     """Whether `metrics.jsonl` is written for TensorBoard too; needs `pip install skeletonllm[tensorboard]`."""
 
     def __post_init__(self) -> None:
-        if self.kind == "plain" and self.num_workers * self.num_nodes > 1:
-            raise ConfigError(
-                f"engine.kind is 'plain' with {self.num_nodes} x {self.num_workers} workers; it has one, use 'deepspeed'"
-            )
+        workers = self.num_workers * self.num_nodes
+        if self.kind == "plain" and workers > 1:
+            raise ConfigError(f"engine.kind is 'plain' with {workers} workers; it has one, use 'deepspeed'")
         if self.hang_after_s <= 0:
             raise ConfigError(f"engine.hang_after_s is {self.hang_after_s}, must be above 0")
         least = {"num_workers": 1, "num_nodes": 1, "gradient_accumulation": 1, "checkpoint_every": 1}

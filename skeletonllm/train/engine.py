@@ -96,7 +96,7 @@ def make_engine(student: nn.Module, groups: list[dict[str, Any]], config: Engine
 
 
 def init_distributed() -> tuple[int, int]:
-    """Join the process group that torchrun or the launcher describes, or make one of this process alone; (rank, world size)."""
+    """Join the process group that the launcher describes, or make one of this process alone; (rank, world size)."""
     import torch.distributed as dist
 
     deepspeed = _import_deepspeed()

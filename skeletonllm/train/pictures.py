@@ -50,6 +50,8 @@ def save_sheet(frames: Tensor, path: Path) -> None:
     if largest > _MAX_PX:
         sizes = [max(1, round(size * _MAX_PX / largest)) for size in shown.shape[-2:]]
         shown = functional.interpolate(shown, sizes, mode="area")
+    else:
+        shown = functional.interpolate(shown, scale_factor=float(_MAX_PX // largest))
     shown = functional.pad(shown, (1, 1, 1, 1), value=0.35)  # a thin line between them
     save_picture(shown, path, rows=len(frames))
 
