@@ -74,7 +74,6 @@ def launch(run: RunConfig, root: Path, corpus: list[str] | None = None, wait: bo
             return done
         write_whole(folder / RUN, json.dumps(to_plain(run), indent=2) + "\n")
         write_whole(folder / CORPUS, json.dumps(corpus or []))
-        (folder / ERROR).unlink(missing_ok=True)
         started = time.monotonic()
         _run_workers(run, folder, f"skeletonllm-{run.stage.name}-{fingerprint[:12]}")
         last = max(folder.glob("checkpoints/step_*"))
@@ -96,6 +95,7 @@ def _run_workers(run: RunConfig, folder: Path, name: str) -> None:
     on_cluster, killed_before, vain, before = wants_cluster(run.engine), kernel_kills(), 0, -1
     with progress(run.stage.name, _num_steps(run), "steps") as tick:
         while True:
+            (folder / ERROR).unlink(missing_ok=True)
             try:
                 codes = _watch(run, folder, _start(run, folder, name, on_cluster), tick)
             except (_Hang, NodeLost) as lost:
