@@ -4,7 +4,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from skeletonllm.errors import ChainError
 from skeletonllm.evaluate.protocols import Protocol
 from skeletonllm.plain import from_plain
 from skeletonllm.reasoning.chain import ReasoningChain
-from skeletonllm.reasoning.prompts import PROMPT_VERSION
+from skeletonllm.reasoning.prompts import teacher_prompt_ids
 from skeletonllm.reasoning.verify import verify_chain
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef
 from skeletonllm.shards.reader import ShardReader
@@ -43,7 +43,8 @@ class TeachConfig:
     max_per_action: int | None = None
     """At most so many clips of an action and shard are asked about; None for all."""
     concurrency: int = 8
-    prompt_version: str = PROMPT_VERSION
+    prompts: dict[str, str] = field(default_factory=dict)
+    """The versions of the prompts that an `openai` teacher is asked with, by name."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,15 @@ def configure(actions: tuple[str, ...], protocol: dict[str, Any], max_per_action
     settings = read_settings()
     kind: TeacherKind = "openai" if settings.teacher_model else "kinematic"
     logger.info("the teacher is %s", settings.teacher_model or "the offline kinematic one (none is configured)")
-    return TeachConfig(actions, protocol, kind, settings.teacher_model, settings.teacher_url, max_per_action)
+    return TeachConfig(
+        actions,
+        protocol,
+        kind,
+        settings.teacher_model,
+        settings.teacher_url,
+        max_per_action,
+        prompts=teacher_prompt_ids() if kind == "openai" else {},
+    )
 
 
 def run(

@@ -12,7 +12,7 @@ from pipelines.teacher.request import TeacherReply, TeacherRequest
 from skeletonllm.errors import ChainError
 from skeletonllm.reasoning.chain import ReasoningChain, parse_chain
 from skeletonllm.reasoning.facts import measure_facts
-from skeletonllm.reasoning.prompts import PROMPT_VERSION, repair_messages, teacher_messages
+from skeletonllm.reasoning.prompts import chain_prompt_id, repair_messages, teacher_messages
 from skeletonllm.reasoning.verify import verify_chain
 from skeletonllm.skeleton.clip import Clip
 
@@ -71,8 +71,9 @@ def _ask(teacher: OpenAITeacher, clip: Clip, pictures: Sequence[bytes], model: s
 
 
 def _read(reply: TeacherReply, request: TeacherRequest, clip: Clip) -> ReasoningChain | ChainError:
+    version = chain_prompt_id(is_repair=len(request.messages) > 2)
     try:
-        chain = parse_chain(reply.text, clip.clip_id, request.model, PROMPT_VERSION, request.key, clip.num_frames)
+        chain = parse_chain(reply.text, clip.clip_id, request.model, version, request.key, clip.num_frames)
     except ChainError as error:
         return error
     return verify_chain(chain, clip)

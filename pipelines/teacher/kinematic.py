@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from pipelines.teacher.wording import Draw, summary, words
 from skeletonllm.reasoning.chain import ChainStep, ReasoningChain
 from skeletonllm.reasoning.facts import Fact, measure_facts, merge_sides
-from skeletonllm.reasoning.prompts import PROMPT_VERSION
 from skeletonllm.skeleton.clip import Clip
 
 NAME = "kinematic"
@@ -58,7 +57,7 @@ def write_chain(clip: Clip, action: str) -> ReasoningChain:
     facts = merge_sides(measure_facts(clip))
     chosen = choose_facts(facts, clip.num_frames)
     steps = tuple(_step(fact, place, chosen, draw) for place, fact in enumerate(chosen))
-    return ReasoningChain(clip.clip_id, summary(chosen, facts, draw), steps, action, NAME, PROMPT_VERSION)
+    return ReasoningChain(clip.clip_id, summary(chosen, facts, draw), steps, action, NAME, prompt_version="")
 
 
 def choose_facts(facts: Sequence[Fact], num_frames: int) -> list[Fact]:
