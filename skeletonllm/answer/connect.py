@@ -10,6 +10,9 @@ from skeletonllm.errors import ConfigError
 if TYPE_CHECKING:
     import openai
 
+# A shorter key, such as the EMPTY of many local servers, is no secret, and a word that answers may well hold.
+_SECRET_LETTERS = 16
+
 
 def connect(
     url: str, key: str, rules: Rules | None = None, timeout_s: float = 120.0, retries: int = 0
@@ -17,7 +20,7 @@ def connect(
     """A client of one server, which goes to that server and nowhere else.
 
     It does not follow redirects: what is asked, with the key, would go to an address that nobody has checked. A name is
-    checked again as what it leads to, before anything is sent.
+    checked again as what it leads to, before anything is sent. A key that the server repeats is cut from what it says.
 
     Args:
         url: of the server; empty for the OpenAI API itself.
@@ -54,6 +57,13 @@ def connect(
     def watch(request: Any) -> None:
         request.extensions = {**request.extensions, "trace": look}
 
+    def hide(response: Any) -> None:
+        # Some servers repeat the key that they refuse. Files of results are large, and were made without the key.
+        if response.status_code >= 300 or not response.request.url.path.endswith("/content"):
+            response.read()
+            if len(key) >= _SECRET_LETTERS and key.encode() in response.content:
+                response._content = response.content.replace(key.encode(), b"[key]")
+
     return openai.OpenAI(
         base_url=url,
         api_key=key or "none",  # local servers ask for no key, the package does
@@ -62,7 +72,7 @@ def connect(
             follow_redirects=False,
             timeout=timeout_s,
             trust_env=encrypted,  # a proxy of the environment is for what leaves the house
-            event_hooks={"request": [watch]},
+            event_hooks={"request": [watch], "response": [hide]},
         ),
     )
 

@@ -1,3 +1,4 @@
+import json
 import traceback
 
 import openai
@@ -9,7 +10,7 @@ from skeletonllm.answer.connect import connect, without_frames
 from skeletonllm.errors import ConfigError
 from tests.fake_model import FakeModel
 
-KEY = "sk-canary"
+KEY = "sk-canary-0123456789"
 
 
 def url_of(fake: FakeModel) -> str:
@@ -62,6 +63,19 @@ def test_openai_itself_is_not_asked_without_a_key():
 def test_an_address_off_the_list_gets_no_client():
     with pytest.raises(ConfigError, match="SKELETONLLM_TEACHER_HOSTS"):
         connect("https://elsewhere.org/v1", KEY, Rules(("api.openai.com",)))
+
+
+@pytest.mark.parametrize("status", [200, 401])
+def test_a_key_that_the_server_repeats_is_cut_from_what_it_says(status):
+    said = json.dumps({"error": {"message": f"wrong key {KEY}, {KEY}"}})
+    with FakeModel(status=status, raw=said) as fake, connect(url_of(fake), KEY) as client:
+        response = client.chat.completions.with_raw_response
+        try:
+            text = response.create(model="fake", messages=[]).http_response.text
+        except openai.APIStatusError as error:
+            text = str(error) + error.response.text
+    assert "wrong key [key], [key]" in text
+    assert KEY not in text
 
 
 def test_a_crash_report_with_local_variables_shows_no_key():
