@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.teacher.who import told_teacher
 from skeletonllm.evaluate.report.chains import ActionVerdicts, ChainsPage, DrawnChain, render_chains
 from skeletonllm.evaluate.report.data import ShownChain, ShownStep
 from skeletonllm.plain import digest, write_whole
@@ -51,6 +52,7 @@ def write_page(
 def collect(chains: DatasetRef, clips: DatasetRef, facts: Iterable[tuple[str, str]] = ()) -> ChainsPage:
     """The page without its pictures: who taught, and what became of the clips."""
     reader = ShardReader(chains)
+    config = reader.manifest.config
     rows = reader.table().to_pylist()
     rejected = reader.rejected()
     action_of = _actions(clips, {one["place"] for one in rejected})
@@ -64,7 +66,7 @@ def collect(chains: DatasetRef, clips: DatasetRef, facts: Iterable[tuple[str, st
         steps.update(verdict["verdict"] for verdict in chain["step_verdicts"])
         reasons.update(_kind(reason, row["clip_id"]) for reason in chain["reasons"])
     return ChainsPage(
-        teacher=", ".join(sorted({row["teacher"] for row in rows})) or teacher_of(reader.manifest.config),
+        teacher=told_teacher(config.get("model", ""), config.get("base_url", "")),
         facts=tuple(facts),
         actions=tuple(
             ActionVerdicts(name, verdicts[name, "accepted"], verdicts[name, "rejected"], without[name])
@@ -73,13 +75,6 @@ def collect(chains: DatasetRef, clips: DatasetRef, facts: Iterable[tuple[str, st
         steps=dict(steps.most_common()),
         reasons=tuple(reasons.most_common(_REASONS)),
     )
-
-
-def teacher_of(config: dict[str, Any]) -> str:
-    """Who taught, by the configuration in a manifest."""
-    if config.get("teacher") == "kinematic":
-        return "kinematic"
-    return f"{config.get('model')} at {config.get('base_url') or 'the OpenAI API'}"
 
 
 def pick_chains(rows: Sequence[Row], count: int) -> list[Row]:

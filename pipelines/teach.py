@@ -12,6 +12,8 @@ import pyarrow as pa
 
 from pipelines.executor import Build, ExecutorName, Rejected, ShardOutput, map_shards
 from pipelines.settings import read_settings
+from pipelines.split import copies_of_held_out
+from pipelines.teacher.who import choose_teacher
 from skeletonllm.errors import ChainError
 from skeletonllm.evaluate.protocols import Protocol
 from skeletonllm.plain import from_plain
@@ -25,7 +27,7 @@ from skeletonllm.skeleton.clip import Clip
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 
 TeacherKind = Literal["kinematic", "openai"]
 
@@ -56,11 +58,23 @@ class _Work:
     config: TeachConfig
 
 
-def configure(actions: tuple[str, ...], protocol: dict[str, Any], max_per_action: int | None = None) -> TeachConfig:
-    """The teacher that the settings name, else the offline one."""
-    settings = read_settings()
+def configure(
+    actions: tuple[str, ...], protocol: dict[str, Any], max_per_action: int | None = None, teacher: str | None = None
+) -> TeachConfig:
+    """Who teaches: the server that the settings name, else the offline teacher.
+
+    Args:
+        actions: the seen ones.
+        protocol: which clips train.
+        max_per_action: at most so many clips of an action and shard.
+        teacher: `kinematic` for the offline one whatever the settings say, else a model instead of the settings'.
+
+    Raises:
+        ConfigError: the settings cannot be, or name a server with several models and none of them.
+        TeacherError: they name a server without a model, and it does not say which it has.
+    """
+    settings = choose_teacher(read_settings(), teacher)
     kind: TeacherKind = "openai" if settings.teacher_model else "kinematic"
-    logger.info("the teacher is %s", settings.teacher_model or "the offline kinematic one (none is configured)")
     return TeachConfig(
         actions,
         protocol,
@@ -106,17 +120,31 @@ def run(
     return map_shards(build, root, executor)
 
 
-def process_shard(work: _Work) -> ShardOutput:
-    """Chains for one shard's training clips, each step checked against the joints."""
+def asked_clips(work: _Work) -> list[Clip]:
+    """The clips of a shard that the teacher is asked about: of the training split and a seen action.
+
+    Those that copy a clip that is held out are left out.
+    """
     protocol = from_plain(Protocol, work.config.protocol, "protocol")
+    copies = copies_of_held_out(work.clips, protocol)
     asked: Counter[str] = Counter()
     clips = []
     for clip in clips_from_table(ShardReader(work.clips).shard(work.shard)):
-        if clip.action not in work.config.actions or protocol.split_of(clip.source) != "train":
+        if (
+            clip.action not in work.config.actions
+            or protocol.split_of(clip.source) != "train"
+            or clip.clip_id in copies
+        ):
             continue
         asked[clip.action] += 1
         if work.config.max_per_action is None or asked[clip.action] <= work.config.max_per_action:
             clips.append(clip)
+    return clips
+
+
+def process_shard(work: _Work) -> ShardOutput:
+    """Chains for one shard's training clips, each step checked against the joints."""
+    clips = asked_clips(work)
     if work.config.teacher == "kinematic":
         from pipelines.teacher.kinematic import write_chain
 

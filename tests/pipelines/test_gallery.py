@@ -33,7 +33,7 @@ def test_the_page_lies_beside_the_chains_and_is_written_once(chains, clips):
     text = path.read_text()
     assert path.parent == gallery.Path(chains.path)
     assert text.count("data:image/webp;base64,") == 6
-    assert "The teacher is <b>kinematic</b>" in text
+    assert "The teacher is <b>the offline kinematic one</b>" in text
     assert "100.0 %" in text
     written = path.stat().st_mtime_ns
     assert gallery.write_page(chains, clips, None, []).stat().st_mtime_ns == written
