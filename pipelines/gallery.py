@@ -1,10 +1,10 @@
 """Chains -> `chains.html` beside them: who taught, what became of each action's clips, and chains beside their pictures."""
 
+import base64
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from skeletonllm.reasoning.chain import ReasoningChain
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef
 from skeletonllm.shards.reader import ShardReader
-from skeletonllm.skeleton.clip import Clip
 
 PAGE = "chains.html"
 
@@ -26,10 +25,11 @@ _REASONS = 12
 _SIZE_PX, _MOMENTS = 128, 10
 
 Row = dict[str, Any]
+Facts = Iterable[tuple[str, str]]
 
 
 def write_page(
-    chains: DatasetRef, clips: DatasetRef, checkpoint: CheckpointRef | None, facts: Iterable[tuple[str, str]]
+    chains: DatasetRef, clips: DatasetRef, checkpoint: CheckpointRef | None = None, facts: Facts = ()
 ) -> Path:
     """Write the page of a data set of chains, once; it lies beside the shards.
 
@@ -41,16 +41,18 @@ def write_page(
     """
     path = Path(chains.path) / PAGE
     if not path.exists():
-        page = collect(chains, clips, facts)
-        reader = ShardReader(clips)
-        rows = pick_chains(ShardReader(chains).table().to_pylist(), _SHOWN)
-        drawn = draw([(shown_chain(row), reader.by_id(row["clip_id"])) for row in rows], checkpoint)
-        write_whole(path, render_chains(replace(page, chains=tuple(drawn))))
+        write_whole(path, render_chains(collect(chains, clips, checkpoint, facts)))
     return path
 
 
-def collect(chains: DatasetRef, clips: DatasetRef, facts: Iterable[tuple[str, str]] = ()) -> ChainsPage:
-    """The page without its pictures: who taught, and what became of the clips."""
+def collect(
+    chains: DatasetRef,
+    clips: DatasetRef,
+    checkpoint: CheckpointRef | None = None,
+    facts: Facts = (),
+    num_shown: int = _SHOWN,
+) -> ChainsPage:
+    """Who taught, what became of the clips, and some chains beside their pictures; the arguments are `write_page`'s."""
     reader = ShardReader(chains)
     config = reader.manifest.config
     rows = reader.table().to_pylist()
@@ -74,7 +76,54 @@ def collect(chains: DatasetRef, clips: DatasetRef, facts: Iterable[tuple[str, st
         ),
         steps=dict(steps.most_common()),
         reasons=tuple(reasons.most_common(_REASONS)),
+        chains=tuple(_drawn(pick_chains(rows, num_shown), ShardReader(clips), checkpoint)),
     )
+
+
+def markdown_of(page: ChainsPage) -> str:
+    """The page in Markdown, for where no page can be shown; what comes from data is escaped."""
+    total = page.total
+    lines = [
+        f"**Teacher: {_escaped(page.teacher)}**; {total.accepted} of {total.asked} clips have an accepted chain",
+        *_table(("what", "value"), page.facts),
+        *_table(("claims", "count"), page.steps.items()),
+        *_table(
+            ("action", "accepted", "rejected", "without a chain"),
+            ((one.action, one.accepted, one.rejected, one.without) for one in page.actions),
+        ),
+        *_table(("why not", "count"), page.reasons),
+    ]
+    for drawn in page.chains:
+        chain = drawn.chain
+        picture = base64.b64encode(drawn.strip).decode()
+        lines += [
+            "",
+            f"### {_escaped(chain.action)}: {chain.verdict}",
+            f"{_escaped(chain.clip_id)}, frames {', '.join(map(str, drawn.frames))}",
+            "",
+            f"![{len(drawn.frames)} moments of the clip](data:image/webp;base64,{picture})",
+            "",
+            _escaped(chain.summary),
+            "",
+        ]
+        for number, step in enumerate(chain.steps, start=1):
+            frames = f", frames {step.frames[0]} to {step.frames[1]}" if step.frames else ""
+            lines.append(f"{number}. {_escaped(step.text)}{frames}: **{step.verdict}**, {_escaped(step.reason)}")
+        lines += [f"* {_escaped(reason)}" for reason in chain.reasons]
+    return "\n".join(lines)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    """Lines of a table; none where it has no rows."""
+    lines = ["| " + " | ".join(_escaped(str(cell)) for cell in row) + " |" for row in rows]
+    if not lines:
+        return []
+    right = "|".join(["---", *["---:"] * (len(heads) - 1)])
+    return ["", "| " + " | ".join(heads) + " |", f"|{right}|", *lines]
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>|!#&~])", r"\\\1", " ".join(text.split()))
 
 
 def pick_chains(rows: Sequence[Row], count: int) -> list[Row]:
@@ -111,22 +160,21 @@ def shown_chain(row: Row) -> ShownChain:
     return ShownChain(chain.clip_id, chain.answer, chain.summary, steps, chain.verdict, chain.reasons)
 
 
-def draw(pairs: Sequence[tuple[ShownChain, Clip]], checkpoint: CheckpointRef | None) -> list[DrawnChain]:
+def _drawn(rows: Sequence[Row], reader: ShardReader, checkpoint: CheckpointRef | None) -> Iterator[DrawnChain]:
     """Chains beside strips of their clips, as a checkpoint's renderer draws them."""
     import torch
 
     from skeletonllm.render.picture import strip_webp
 
     renderer = _renderer(checkpoint)
-    drawn = []
     with torch.inference_mode():
-        for chain, clip in pairs:
+        for row in rows:
+            clip = reader.by_id(row["clip_id"])
             batch = renderer.collate([clip])
             frames = (batch.times_s[0] * clip.fps).round().int().tolist()
             about = ", ".join(filter(None, (clip.source.dataset or clip.source.format, clip.source.subject)))
             strip = strip_webp(renderer(batch)[0])
-            drawn.append(DrawnChain(chain, about, strip, tuple(frames), clip.num_frames))
-    return drawn
+            yield DrawnChain(shown_chain(row), about, strip, tuple(frames), clip.num_frames)
 
 
 def _renderer(checkpoint: CheckpointRef | None) -> Any:

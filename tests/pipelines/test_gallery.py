@@ -36,19 +36,26 @@ def test_the_page_lies_beside_the_chains_and_is_written_once(chains, clips):
     assert "The teacher is <b>the offline kinematic one</b>" in text
     assert "100.0 %" in text
     written = path.stat().st_mtime_ns
-    assert gallery.write_page(chains, clips, None, []).stat().st_mtime_ns == written
+    assert gallery.write_page(chains, clips).stat().st_mtime_ns == written
 
 
 def test_the_pictures_are_those_of_the_checkpoint_that_is_named(chains, clips, tmp_path):
     tiny_student().save_pretrained(tmp_path / "student")
     checkpoint = CheckpointRef("disc_ft", str(tmp_path / "student"), "c" * 64)
-    row = ShardReader(chains).table().to_pylist()[0]
-    pair = (gallery.shown_chain(row), ShardReader(clips).by_id(row["clip_id"]))
-    (learned,), (start,) = gallery.draw([pair], checkpoint), gallery.draw([pair], None)
+    (learned,), (start,) = (gallery.collect(chains, clips, one, num_shown=1).chains for one in (checkpoint, None))
     assert learned.strip != start.strip
     assert learned.frames == start.frames
     assert len(learned.frames) == 10
     assert 0 <= learned.frames[0] < learned.frames[-1] < learned.num_frames
+
+
+def test_the_markdown_has_tables_and_pictures_and_escapes_what_comes_from_data(chains, clips):
+    page = gallery.collect(chains, clips, facts=[("key|<b>", "*x*")], num_shown=2)
+    text = gallery.markdown_of(page)
+    assert "| bow | 2 | 0 | 0 |" in text
+    assert text.count("](data:image/webp;base64,") == 2
+    assert r"| key\|\<b\> | \*x\* |" in text
+    assert "the offline kinematic one" in text
 
 
 def test_what_became_of_each_action_is_counted_and_reasons_are_put_together(chains, clips, tmp_path):
@@ -59,7 +66,9 @@ def test_what_became_of_each_action_is_counted_and_reasons_are_put_together(chai
             "reasons": [f"step {number} (left wrist raises): it changes by -0.{number}"],
         }
         row.update(verdict="rejected", chain=json.dumps(chain))
-    page = gallery.collect(write_dataset(tmp_path, "chains", pa.Table.from_pylist(rows, schema=CHAINS)), clips)
+    page = gallery.collect(
+        write_dataset(tmp_path, "chains", pa.Table.from_pylist(rows, schema=CHAINS)), clips, num_shown=1
+    )
     assert page.reasons == (("(left wrist raises): it changes by …", 2),)
     assert page.total == replace(page.total, accepted=4, rejected=2, without=0)
     assert {one.action for one in page.actions} == set(ACTIONS)
