@@ -3,8 +3,9 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +13,10 @@ import pyarrow as pa
 
 from pipelines.executor import Build, ExecutorName, Rejected, ShardOutput, map_shards
 from pipelines.settings import read_settings
-from skeletonllm.errors import ChainError
+from pipelines.teacher.database import ledger_url
+from pipelines.teacher.ledger import Ledger
+from pipelines.teacher.limits import Limits
+from skeletonllm.errors import RequestError
 from skeletonllm.evaluate.protocols import Protocol
 from skeletonllm.plain import from_plain
 from skeletonllm.reasoning.chain import ReasoningChain
@@ -42,8 +46,9 @@ class TeachConfig:
     base_url: str = ""
     max_per_action: int | None = None
     """At most so many clips of an action and shard are asked about; None for all."""
-    concurrency: int = 8
     prompt_version: str = PROMPT_VERSION
+    limits: Limits = field(default_factory=Limits)
+    """How much may be spent and how fast; the chains do not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +56,30 @@ class _Work:
     clips: DatasetRef
     shard: int
     checkpoint: str | None
-    replies: str
+    ledger: Path
+    budget: str
     config: TeachConfig
 
 
-def configure(actions: tuple[str, ...], protocol: dict[str, Any], max_per_action: int | None = None) -> TeachConfig:
+def configure(
+    actions: tuple[str, ...],
+    protocol: dict[str, Any],
+    max_per_action: int | None = None,
+    limits: Limits | None = None,
+) -> TeachConfig:
     """The teacher that the settings name, else the offline one."""
     settings = read_settings()
     kind: TeacherKind = "openai" if settings.teacher_model else "kinematic"
     logger.info("the teacher is %s", settings.teacher_model or "the offline kinematic one (none is configured)")
-    return TeachConfig(actions, protocol, kind, settings.teacher_model, settings.teacher_url, max_per_action)
+    return TeachConfig(
+        actions,
+        protocol,
+        kind,
+        settings.teacher_model,
+        settings.teacher_url,
+        max_per_action,
+        limits=limits or Limits(),
+    )
 
 
 def run(
@@ -68,18 +87,26 @@ def run(
     checkpoint: CheckpointRef | None,
     config: TeachConfig,
     root: Path,
-    replies: Path,
+    ledger: Path,
     executor: ExecutorName = "inline",
 ) -> DatasetRef:
     """Build the chains of all training clips of the known actions.
+
+    With `replay` the chains are those of the ledger. Where all replies are there, the data set is the one that asking
+    made; where some are missing it has a name of its own, so that it is never taken for the whole one.
 
     Args:
         clips: the clip data set.
         checkpoint: whose renderer draws the frames that an `openai` teacher sees; the kinematic teacher needs none.
         config: who teaches.
         root: where data sets are kept.
-        replies: the store of replies by request key; what is in it is never asked, or paid for, again.
+        ledger: file of what was asked and what it cost, unless the settings name another ledger. What is in it is never
+            asked, or paid for, again.
         executor: where the shards are worked on.
+
+    Raises:
+        BudgetError: a cap is reached; nothing is published, and the next run asks for the rest only.
+        TeacherError: the server refuses, or does not answer at all; likewise.
     """
     drawn = checkpoint if config.teacher == "openai" else None
     count = len(ShardReader(clips).manifest.shards)
@@ -87,13 +114,20 @@ def run(
         name="chains",
         pipeline="teach",
         version=VERSION,
-        config={**vars(config), "concurrency": None},
+        config={key: value for key, value in vars(config).items() if key != "limits"},
         inputs=[clips.fingerprint, *([drawn.fingerprint] if drawn else [])],
         schema="chains",
         process_shard=process_shard,
         on_gpu=drawn is not None,
-        shards=[_Work(clips, i, drawn.path if drawn else None, str(replies), config) for i in range(count)],
+        lets_finish=True,  # requests that are under way are paid for
     )
+    work = _Work(clips, 0, drawn.path if drawn else None, ledger, build.fingerprint, config)
+    build = replace(build, shards=[replace(work, shard=shard) for shard in range(count)])
+    if config.limits.replay and config.teacher == "openai":
+        replayed = replace(build, config={**build.config, "replay": _num_replies(ledger)})
+        found = map_shards(replayed, root, executor)
+        if ShardReader(found).manifest.statistics["unanswered"]:
+            return found
     return map_shards(build, root, executor)
 
 
@@ -101,76 +135,105 @@ def process_shard(work: _Work) -> ShardOutput:
     """Chains for one shard's training clips, each step checked against the joints."""
     protocol = from_plain(Protocol, work.config.protocol, "protocol")
     asked: Counter[str] = Counter()
-    clips = []
-    for clip in clips_from_table(ShardReader(work.clips).shard(work.shard)):
-        if clip.action not in work.config.actions or protocol.split_of(clip.source) != "train":
-            continue
-        asked[clip.action] += 1
-        if work.config.max_per_action is None or asked[clip.action] <= work.config.max_per_action:
-            clips.append(clip)
-    if work.config.teacher == "kinematic":
-        from pipelines.teacher.kinematic import write_chain
 
-        answered: Iterable[tuple[Clip, ReasoningChain | ChainError]] = (
-            (clip, verify_chain(write_chain(clip, clip.action or ""), clip)) for clip in clips
-        )
-        spent: dict[str, int] = {}
-    else:
-        answered, spent = _ask(work, clips)
-    return _output(answered, spent)
+    def wanted() -> Iterator[Clip]:
+        for clip in clips_from_table(ShardReader(work.clips).shard(work.shard)):
+            if clip.action not in work.config.actions or protocol.split_of(clip.source) != "train":
+                continue
+            asked[clip.action] += 1
+            if work.config.max_per_action is None or asked[clip.action] <= work.config.max_per_action:
+                yield clip
 
+    if work.config.teacher == "openai":
+        return _ask(work, wanted())
+    from pipelines.teacher.kinematic import write_chain
 
-def _output(answered: Iterable[tuple[Clip, ReasoningChain | ChainError]], spent: dict[str, int]) -> ShardOutput:
-    rows, rejected, steps = [], [], Counter()
-    for clip, chain in answered:
-        if isinstance(chain, ChainError):
-            rejected.append(Rejected(clip.source.file, clip.clip_id, str(chain)))
-            continue
-        steps.update(verdict.verdict for verdict in chain.step_verdicts)
-        rows.append(
-            {
-                "clip_id": clip.clip_id,
-                "action": clip.action,
-                "verdict": chain.verdict,
-                "teacher": chain.teacher,
-                "request_key": chain.request_key,
-                "chain": json.dumps(chain.to_dict(), ensure_ascii=False, sort_keys=True),
-            }
-        )
-    verdicts = Counter(row["verdict"] for row in rows)
-    statistics = {"asked": len(rows) + len(rejected), "verdicts": dict(verdicts), "steps": dict(steps), **spent}
-    return ShardOutput(pa.Table.from_pylist(rows, schema=CHAINS), tuple(rejected), statistics)
+    chains = _Chains()
+    for place, clip in enumerate(wanted()):
+        chains.add(place, clip, verify_chain(write_chain(clip, clip.action or ""), clip))
+    return chains.output()
 
 
-def _ask(work: _Work, clips: Sequence[Clip]) -> tuple[list[tuple[Clip, ReasoningChain | ChainError]], dict[str, int]]:
-    """Chains from an OpenAI-compatible server, and the tokens they took."""
+class _Chains:
+    """The rows of one shard. They come in any order and leave in that of the clips."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._rejected: dict[int, Rejected] = {}
+        self._steps: Counter[str] = Counter()
+
+    def add(self, place: int, clip: Clip, chain: ReasoningChain | Exception) -> None:
+        """What came of a clip; of its movement nothing is kept."""
+        if isinstance(chain, Exception):
+            self._rejected[place] = Rejected(clip.source.file, clip.clip_id, str(chain))
+            return
+        self._steps.update(verdict.verdict for verdict in chain.step_verdicts)
+        self._rows[place] = {
+            "clip_id": clip.clip_id,
+            "action": clip.action,
+            "verdict": chain.verdict,
+            "teacher": chain.teacher,
+            "request_key": chain.request_key,
+            "chain": json.dumps(chain.to_dict(), ensure_ascii=False, sort_keys=True),
+        }
+
+    def output(self, **spent: int) -> ShardOutput:
+        """All of it, as a shard."""
+        rows = [self._rows[place] for place in sorted(self._rows)]
+        rejected = tuple(self._rejected[place] for place in sorted(self._rejected))
+        verdicts = Counter(row["verdict"] for row in rows)
+        statistics = {
+            "asked": len(rows) + len(rejected),
+            "verdicts": dict(sorted(verdicts.items())),
+            "steps": dict(sorted(self._steps.items())),
+            **spent,
+        }
+        return ShardOutput(pa.Table.from_pylist(rows, schema=CHAINS), rejected, statistics)
+
+
+def _ask(work: _Work, clips: Iterator[Clip]) -> ShardOutput:
+    """Chains from an OpenAI-compatible server, in the clips' order, and the tokens they took."""
     from pipelines.teacher.ask import ask_for_chains
+    from pipelines.teacher.client import OpenAITeacher
+    from pipelines.teacher.prices import Prices, find_prices
 
-    settings = replace(read_settings(), teacher_url=work.config.base_url)
-    answered = ask_for_chains(
-        clips, _frames(work, clips), work.config.model, settings, Path(work.replies), work.config.concurrency
-    )
-    replies = [reply for one in answered for reply in one.replies]
-    spent = {
-        "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
-        "completion_tokens": sum(reply.completion_tokens for reply in replies),
-    }
-    return [(one.clip, one.chain) for one in answered], spent
+    config, settings = work.config, read_settings()
+    settings = replace(settings, teacher_model=config.model, teacher_url=config.base_url)
+    prices = Prices.read(find_prices(work.ledger.parent, settings.prices_file))
+    chains = _Chains()
+    spent: Counter[str] = Counter(prompt_tokens=0, completion_tokens=0, unanswered=0)
+    with closing(Ledger.open(ledger_url(settings.ledger_url, work.ledger))) as ledger:
+        teacher = OpenAITeacher(settings, ledger, work.budget, config.limits, prices)
+        with closing(teacher):
+            for one in ask_for_chains(
+                clips, _drawer(work), teacher, config.model, config.base_url, config.limits.at_once
+            ):
+                chains.add(one.place, one.clip, one.chain)
+                spent["prompt_tokens"] += sum(reply.prompt_tokens for reply in one.replies)
+                spent["completion_tokens"] += sum(reply.completion_tokens for reply in one.replies)
+                spent["unanswered"] += isinstance(one.chain, RequestError)
+    return chains.output(**spent)
 
 
-def _frames(work: _Work, clips: Sequence[Clip]) -> list[list[bytes]]:
-    """PNG frames of each clip, as the checkpoint's renderer draws them."""
+def _num_replies(ledger: Path) -> int:
+    with closing(Ledger.open(ledger_url(read_settings().ledger_url, ledger))) as opened:
+        return opened.totals().settled
+
+
+def _drawer(work: _Work) -> Callable[[Clip], list[bytes]]:
+    """Draws a clip as PNG frames, as the checkpoint's renderer does; nothing where there is no checkpoint."""
+    if work.checkpoint is None:
+        return lambda clip: []
     import torch
 
     from pipelines.predict import load_student
     from skeletonllm.render.picture import png_frames
 
-    if work.checkpoint is None:
-        return [[] for _ in clips]
     renderer = load_student(work.checkpoint).renderer
-    pictures = []
-    with torch.inference_mode():
-        for clip in clips:
+
+    def draw(clip: Clip) -> list[bytes]:
+        with torch.inference_mode():
             batch = renderer.collate([clip]).to(next(renderer.parameters(), torch.empty(0)).device)
-            pictures.append(png_frames(renderer(batch)[0].cpu()))
-    return pictures
+            return png_frames(renderer(batch)[0].cpu())
+
+    return draw
