@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 
 from pipelines.settings import Settings
-from skeletonllm.answer.address import OPENAI_URL
+from skeletonllm.answer.address import OPENAI_URL, check_url
 from skeletonllm.errors import ConfigError, TeacherError
 
 logger = logging.getLogger(__name__)
@@ -16,12 +16,13 @@ _SHOWN = 20
 _NAME_ONE = "name the model in SKELETONLLM_TEACHER_MODEL, or unset OPENAI_BASE_URL for the offline teacher"
 
 
-def choose_teacher(settings: Settings, teacher: str | None = None) -> Settings:
+def choose_teacher(settings: Settings, teacher: str | None = None, may_ask: bool = True) -> Settings:
     """The settings with the model that teaches; without a model the offline teacher does. Says in the log which it is.
 
     Args:
         settings: of this process.
         teacher: `kinematic` for the offline one whatever the settings say, else a model instead of theirs.
+        may_ask: whether the server may be asked which models it has, where none is named.
 
     Raises:
         TeacherError: a server is named without a model, and it does not say which it has.
@@ -30,7 +31,7 @@ def choose_teacher(settings: Settings, teacher: str | None = None) -> Settings:
     if teacher == KINEMATIC:
         settings = replace(settings, teacher_model="", teacher_url="")
     else:
-        settings = _with_model(replace(settings, teacher_model=teacher or settings.teacher_model))
+        settings = _with_model(replace(settings, teacher_model=teacher or settings.teacher_model), may_ask)
     logger.info("the teacher is %s", told_teacher(settings.teacher_model, settings.teacher_url))
     if teacher is None and not settings.teacher_model and settings.teacher_key:
         logger.warning("a key is set, but no model: name one in SKELETONLLM_TEACHER_MODEL to ask it")
@@ -42,9 +43,16 @@ def told_teacher(model: str, url: str) -> str:
     return f"{model} at {url or OPENAI_URL}" if model else f"the offline {KINEMATIC} one"
 
 
-def _with_model(settings: Settings) -> Settings:
+def _with_model(settings: Settings, may_ask: bool) -> Settings:
+    if settings.teacher_url:
+        check_url(settings.teacher_url, "OPENAI_BASE_URL", settings.rules)  # before it is in any message
     if settings.teacher_model or not settings.teacher_url:
         return settings
+    if not may_ask:
+        raise ConfigError(
+            f"OPENAI_BASE_URL is {settings.teacher_url}, no model is named, and the server may not be asked for one now; "
+            f"{_NAME_ONE}"
+        )
     names = _served_models(settings)
     if len(names) != 1:
         listed = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")

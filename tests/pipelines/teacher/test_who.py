@@ -62,7 +62,11 @@ def test_a_server_that_does_not_say_its_models_is_one_error_without_the_key():
         choose_teacher(settings)  # nobody is there any more
 
 
-def test_an_address_that_may_not_be_asked_is_refused():
+def test_an_address_that_may_not_be_asked_is_refused_and_no_password_is_shown():
+    for teacher in (None, "m"):
+        with pytest.raises(ConfigError, match="holds a user name or a password") as caught:
+            choose_teacher(Settings("", "https://me:hush@example.org/v1"), teacher, may_ask=False)
+        assert "hush" not in str(caught.value)
     with pytest.raises(ConfigError, match="not encrypted"):
         choose_teacher(Settings("", "http://example.org/v1"))
 
@@ -80,6 +84,11 @@ def test_nobody_is_asked_where_a_model_or_no_server_is_named(caplog):
         "the teacher is the offline kinematic one",
         "the teacher is the offline kinematic one",
     ]
+
+
+def test_a_plan_asks_no_server_for_its_models():
+    with pytest.raises(ConfigError, match="no model is named, and the server may not be asked for one now"):
+        choose_teacher(Settings("", "http://127.0.0.1:9/v1"), may_ask=False)
 
 
 def test_a_key_without_a_model_is_a_warning(caplog):
