@@ -16,8 +16,8 @@ from pipelines.teacher.spending import past_answers
 from pipelines.teacher.who import told_teacher
 from skeletonllm.errors import ShardError
 from skeletonllm.log import progress
-from skeletonllm.plain import to_plain
-from skeletonllm.reasoning.chain import ReasoningChain
+from skeletonllm.plain import canonical_json, to_plain
+from skeletonllm.reasoning.chain import CHAIN_SCHEMA, ReasoningChain
 from skeletonllm.reasoning.prompts import chain_prompt_id
 from skeletonllm.shards.manifest import (
     MANIFEST,
@@ -113,6 +113,9 @@ def plan(
                 tick(number)
         spent = opened.totals(build.fingerprint)
     counts[_NEW].why = why_asked(build, root)
+    counts[_LATER].why = f"of {100 * estimate.repaired:.0f} % of the first answers"
+    counts[_ANSWERED].why = "the ledger has the reply"
+    counts[_CUT].why, counts[_REPAIR].why = "the answer was cut for length", "the joints contradict the answer"
     lines = [count.line(estimate) for kind, count in counts.items() if count.requests or kind in (_ANSWERED, _NEW)]
     notes = (*estimate.notes, f"Spent on this data set so far: {spent.cost:.4f} USD in {spent.requests} requests.")
     return replace(told, num_clips=num_clips, lines=(*lines, _total(lines)), notes=notes)
@@ -149,8 +152,7 @@ def why_asked(build: Build, root: Path) -> str:
     there = [_differences(build, manifest) for manifest in _manifests(root / build.name)]
     if not there:
         return "no chains are here yet"
-    least = min(there, key=len)
-    return f"changed since the last chains: {', '.join(least)}" if least else "begun and not finished"
+    return f"changed since the last chains: {', '.join(min(there, key=len)) or 'how they are made'}"
 
 
 class Estimate:
@@ -174,7 +176,7 @@ class Estimate:
         """Of the prompt and of the answer, as expected."""
         if self._past is not None:
             return self._past.prompt_tokens, self._past.completion_tokens
-        letters, pictures = 0, 0
+        letters, pictures = len(canonical_json(CHAIN_SCHEMA)), 0
         for message in request.messages:
             for kind, text in content_parts(message["content"]):
                 if kind == "picture":
@@ -312,8 +314,11 @@ def _differences(build: Build, made: Manifest) -> list[str]:
     changed = ["the pipeline"] if build.version != made.version else []
     inputs = [*build.inputs, ""][:2], [*made.inputs, ""][:2]
     changed += [name for name, one, two in zip(("the clips", "the checkpoint"), *inputs, strict=True) if one != two]
-    names = {"model": "the model", "base_url": "the server", "teacher": "the teacher", "actions": "the seen actions"}
-    names |= {"protocol": "what is held out", "max_per_action": "how many clips of an action"}
+    names = {"protocol": "what is held out", "actions": "the seen actions", "max_per_action": "clips of an action"}
+    changed += [words for name, words in names.items() if config.get(name) != other.get(name)]
+    if config.get("teacher") != other.get("teacher"):
+        return [*changed, "the teacher"]
+    names = {"model": "the model", "base_url": "the server"}
     changed += [words for name, words in names.items() if config.get(name) != other.get(name)]
     prompts, before = config.get("prompts", {}), other.get("prompts", {})
     return changed + [

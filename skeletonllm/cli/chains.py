@@ -53,7 +53,7 @@ def chains(
         at_once: requests under way at most. It begins with a few, and takes more while all is well.
         batch: ask by the Batch API: half the price, within a day.
         replay: take replies from the ledger alone and ask nobody.
-        plan: only say what would be asked, why, and what it would cost; asks nobody and writes nothing.
+        plan: only say what would be asked, why, and what it would cost; asks nobody.
         show: print so many chains.
     """
     quiet()
