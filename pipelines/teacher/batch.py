@@ -127,6 +127,8 @@ class BatchTeacher:
         sent: Counter[str] = Counter()
         while asked := self._submit(requests, sent):
             self._follow(asked)
+            if all(key in self._ended or self._ledger.reply(key) is not None for key in asked):
+                break  # to go through the requests again would only draw their pictures again
         return self._ended
 
     def close(self) -> None:

@@ -1,6 +1,10 @@
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipelines.settings import Settings
 from pipelines.teacher.batch import BatchTeacher, Patience
@@ -226,3 +230,37 @@ def test_a_batch_that_was_never_made_is_submitted_again_without_a_cent(ask, ledg
         assert len(fake.submitted) == 1
     assert ledger.totals().cost == pytest.approx(4 * REPLY_COST)
     assert ledger.totals().failed == 4
+
+
+WORDS = ("ok", "half expired", "half cancelled", "half lost", "half failed", "half tired", "cut", "shuffled twice")
+
+
+@settings(max_examples=8)
+@given(
+    script=st.lists(st.sampled_from(WORDS), max_size=5),
+    faults=st.lists(st.sampled_from([200, 200, 200, 429, 500, 502]), max_size=8),
+    cap=st.floats(0.5, 8.0),
+)
+def test_whatever_happens_no_more_is_spent_than_the_cap_and_each_request_has_a_reply_or_a_reason(script, faults, cap):
+    with tempfile.TemporaryDirectory() as folder, FakeBatches(*script) as fake:
+        fake.faults.extend(faults)
+        requests = requests_to(fake.url, 5)
+        most = cap * PRICES.bound(requests[0], in_batch=True).cost
+        ledger = Ledger.open(sqlite_url(Path(folder) / "ledger.sqlite"))
+        teacher = BatchTeacher(
+            Settings("fake", fake.url, KEY),
+            ledger,
+            caps=Caps(max_cost=most),
+            prices=PRICES,
+            patience=PATIENCE,
+            most_requests=3,
+        )
+        ended = teacher.ask(requests)
+        teacher.close()
+        totals = ledger.totals()
+        replies = {request.key for request in requests if ledger.reply(request.key) is not None}
+        ledger.close()
+        assert sum(fake.charged.values()) * REPLY_COST <= totals.cost + 1e-12 <= most + 2e-12
+    assert totals.reserved == 0
+    assert replies | set(ended) == {request.key for request in requests}
+    assert not replies & set(ended)
