@@ -1,5 +1,6 @@
 """The form of a request's body: options that not every server knows, and what is sent in their place."""
 
+from collections.abc import Collection
 from typing import Any
 
 from skeletonllm.reasoning.chain import CHAIN_SCHEMA
@@ -23,10 +24,10 @@ class Form:
         known = {name: value for name, value in options.items() if name not in self.unknown}
         return {"model": model, "messages": list(messages), **known}
 
-    def learn(self, said: str) -> str | None:
-        """Which option a refusal complains about, if it is one of those that can be left out; it is from now on."""
+    def learn(self, said: str, sent: Collection[str] = OPTIONS) -> str | None:
+        """Which of the options that were sent a refusal complains about, if any; it is left out from now on."""
         said = said.replace("json_schema", "response_format")
-        unknown = next((option for option in OPTIONS if option in said), None)
+        unknown = next((option for option in OPTIONS if option in sent and option in said), None)
         if unknown is not None:
             self.unknown.add(unknown)
         return unknown
