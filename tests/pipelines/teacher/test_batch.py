@@ -1,5 +1,6 @@
 import json
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.settings import Settings
+from pipelines.teacher import batch_book
 from pipelines.teacher.batch import BatchTeacher, Patience
 from pipelines.teacher.database import sqlite_url
-from pipelines.teacher.ledger import Caps, Ledger
+from pipelines.teacher.ledger import Caps, Ledger, settle_within
 from pipelines.teacher.prices import Price, Prices
 from pipelines.teacher.request import TeacherRequest
-from skeletonllm.errors import BudgetError, RequestError, TeacherBusyError, TeacherError
+from skeletonllm.errors import BudgetError, DataError, RequestError, TeacherBusyError, TeacherError
 from tests.fake_batch import FakeBatches
 from tests.fake_teacher import CHAIN
 
@@ -230,6 +232,37 @@ def test_a_batch_that_was_never_made_is_submitted_again_without_a_cent(ask, ledg
         assert len(fake.submitted) == 1
     assert ledger.totals().cost == pytest.approx(4 * REPLY_COST)
     assert ledger.totals().failed == 4
+
+
+def test_a_run_that_fails_while_it_writes_down_replies_goes_on_where_it_was(ask, ledger, monkeypatch):
+    written = []
+
+    def dying(connection, attempt, reply):
+        if len(written) == 2:
+            raise RuntimeError("the disk is full")
+        written.append(attempt)
+        settle_within(connection, attempt, reply)
+
+    monkeypatch.setattr(batch_book, "_TOGETHER", 1)
+    with FakeBatches() as fake:
+        requests = requests_to(fake.url)
+        with monkeypatch.context() as patched:
+            patched.setattr(batch_book, "settle_within", dying)
+            with pytest.raises(DataError, match="disk is full"):
+                ask(fake, requests)
+        assert sum(ledger.reply(request.key) is not None for request in requests) == 2
+        assert ask(fake, requests) == {}
+        assert len(fake.submitted) == 1
+    assert ledger.totals().cost == pytest.approx(4 * REPLY_COST)
+
+
+def test_two_runs_at_once_pay_once(ask, ledger):
+    with FakeBatches("slow", "slow") as fake, ThreadPoolExecutor(2) as pool:
+        requests = requests_to(fake.url)
+        both = [pool.submit(ask, fake, requests) for _ in range(2)]
+        assert [one.result() for one in both] == [{}, {}]
+        assert set(fake.charged.values()) == {1}
+    assert ledger.totals().cost == pytest.approx(4 * REPLY_COST)
 
 
 WORDS = ("ok", "half expired", "half cancelled", "half lost", "half failed", "half tired", "cut", "shuffled twice")
