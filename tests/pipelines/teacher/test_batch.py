@@ -1,7 +1,6 @@
 import json
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 from pipelines.settings import Settings
 from pipelines.teacher import batch_book
 from pipelines.teacher.batch import BatchTeacher, Patience
-from pipelines.teacher.database import sqlite_url
 from pipelines.teacher.ledger import Caps, Ledger, settle_within
 from pipelines.teacher.prices import Price, Prices
 from pipelines.teacher.request import TeacherRequest
@@ -33,7 +31,7 @@ def requests_to(url: str, count: int = 4) -> list[TeacherRequest]:
 
 @pytest.fixture
 def ledger(tmp_path):
-    opened = Ledger.open(sqlite_url(tmp_path / "ledger.sqlite"))
+    opened = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite")
     yield opened
     opened.close()
 
@@ -279,7 +277,7 @@ def test_whatever_happens_no_more_is_spent_than_the_cap_and_each_request_has_a_r
         fake.faults.extend(faults)
         requests = requests_to(fake.url, 5)
         most = cap * PRICES.bound(requests[0], in_batch=True).cost
-        ledger = Ledger.open(sqlite_url(Path(folder) / "ledger.sqlite"))
+        ledger = Ledger.open(f"sqlite:///{folder}/ledger.sqlite")
         teacher = BatchTeacher(
             Settings("fake", fake.url, KEY),
             ledger,

@@ -8,7 +8,6 @@ import pytest
 
 from pipelines.settings import Settings
 from pipelines.teacher.batch import BatchTeacher, Patience
-from pipelines.teacher.database import sqlite_url
 from pipelines.teacher.ledger import Ledger
 from tests.fake_batch import FakeBatches
 from tests.pipelines.teacher.test_batch import PRICES, REPLY_COST, requests_to
@@ -37,7 +36,7 @@ def test_a_run_that_is_killed_finds_its_batch_again_and_submits_nothing_twice(tm
             killed.append(step)
             os.kill(children[0].pid, signal.SIGKILL)
 
-    url = sqlite_url(tmp_path / "ledger.sqlite")
+    url = f"sqlite:///{tmp_path}/ledger.sqlite"
     with FakeBatches(hook=kill) as fake:
         keys = [request.key for request in requests_to(fake.url)]
         children.append(_STARTER.Process(target=run, args=(fake.url, url)))
