@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -112,3 +113,12 @@ def test_the_search_would_find_the_key():
         assert holds_key(base64.b64encode(b"x" * shift + b"Bearer " + KEY.encode() + b" and more"))
     assert holds_key(f"...{KEY}...".encode())
     assert not holds_key(base64.b64encode(b"nothing of the kind" * 9))
+
+
+def test_keys_are_read_in_one_place_and_sent_to_no_worker():
+    sources = [path for package in ("flows", "pipelines", "skeletonllm") for path in (ROOT / package).rglob("*.py")]
+    texts = {str(path.relative_to(ROOT)): path.read_text() for path in sources}
+    assert not [name for name, text in texts.items() if "runtime_env" in text]
+    assert [name for name, text in texts.items() if re.search(r"os\.environ.*OPENAI|openai\.\w*OpenAI\(", text)] == [
+        "skeletonllm/answer/connect.py"
+    ]

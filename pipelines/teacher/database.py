@@ -129,9 +129,11 @@ BATCH = Table(
     Column("name", Text, primary_key=True),
     Column("endpoint", Text, nullable=False),
     Column("budget", Text, nullable=False),
+    Column("owner", Text, nullable=False),  # the process that sends it; empty once the server has it
     Column("remote_id", Text, nullable=False),  # empty until the server has given one
-    Column("state", Text, nullable=False),
+    Column("state", Text, nullable=False),  # filling -> submitting -> submitted -> done | refused; or dropped
     Column("made_at", Float, nullable=False),
+    Column("changed_at", Float, nullable=False),
 )
 
 

@@ -218,23 +218,7 @@ class Ledger:
 
     def settle(self, attempt: Attempt, reply: TeacherReply, http_status: int = 200, response_id: str = "") -> None:
         """Keep a reply and what it really cost; where it does not say its cost, all that was reserved counts."""
-        cost = _nano(attempt.bound.cost if reply.cost is None else reply.cost)
-        row = {
-            "state": "settled",
-            "tokens": reply.prompt_tokens + reply.completion_tokens,
-            "cost": cost,
-            "prompt_tokens": reply.prompt_tokens,
-            "completion_tokens": reply.completion_tokens,
-            "http_status": http_status,
-            "response_id": response_id,
-        }
-
-        def work(connection: Connection) -> None:
-            _end(connection, attempt.id, row)
-            if connection.execute(_REPLY, {"key": attempt.key}).first() is None:  # a reply is written once and stays
-                connection.execute(insert(REPLY), {"key": attempt.key, "reply": json.dumps(asdict(reply))})
-
-        self.database.do(work)
+        self.database.do(lambda connection: settle_within(connection, attempt, reply, http_status, response_id))
 
     def fail(self, attempt: Attempt, reason: str, http_status: int | None = None, in_doubt: bool = False) -> None:
         """An attempt brought no reply.
@@ -245,13 +229,15 @@ class Ledger:
             http_status: where the server answered.
             in_doubt: whether it may have been charged all the same, as when the connection broke after it was sent.
         """
-        state = {"state": "in doubt"} if in_doubt else {"state": "failed", "tokens": 0, "cost": 0}
-        row = {**state, "http_status": http_status, "reason": reason.replace("\0", "")[:500]}
-        self.database.do(lambda connection: _end(connection, attempt.id, row))
+        self.database.do(lambda connection: fail_within(connection, attempt, reason, http_status, in_doubt))
 
     def reply(self, key: str) -> TeacherReply | None:
         """The reply to a request, if there is one."""
         return self.database.do(lambda connection: _known_reply(connection, key))
+
+    def bury(self) -> None:
+        """End what dead processes left."""
+        self.database.do(_bury)
 
     def judge(self, key: str, clip_id: str, verdict: str, reasons: Sequence[str] = ()) -> None:
         """Keep what came of checking a reply; the latest judgement holds."""
@@ -314,6 +300,32 @@ class Ledger:
         made = connection.execute(insert(ATTEMPT), row).inserted_primary_key
         assert made is not None
         return Attempt(made[0], key, len(earlier) + 1, bound)
+
+
+def settle_within(
+    connection: Connection, attempt: Attempt, reply: TeacherReply, http_status: int = 200, response_id: str = ""
+) -> None:
+    """`Ledger.settle` as a part of a transaction."""
+    row = {
+        "state": "settled",
+        "tokens": reply.prompt_tokens + reply.completion_tokens,
+        "cost": _nano(attempt.bound.cost if reply.cost is None else reply.cost),
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.completion_tokens,
+        "http_status": http_status,
+        "response_id": response_id,
+    }
+    _end(connection, attempt.id, row)
+    if connection.execute(_REPLY, {"key": attempt.key}).first() is None:  # a reply is written once and stays
+        connection.execute(insert(REPLY), {"key": attempt.key, "reply": json.dumps(asdict(reply))})
+
+
+def fail_within(
+    connection: Connection, attempt: Attempt, reason: str, http_status: int | None = None, in_doubt: bool = False
+) -> None:
+    """`Ledger.fail` as a part of a transaction."""
+    state = {"state": "in doubt"} if in_doubt else {"state": "failed", "tokens": 0, "cost": 0}
+    _end(connection, attempt.id, {**state, "http_status": http_status, "reason": reason.replace("\0", "")[:500]})
 
 
 _REPLY = select(REPLY.c.reply).where(REPLY.c.key == bindparam("key"))

@@ -15,7 +15,12 @@ _SECRET_LETTERS = 16
 
 
 def connect(
-    url: str, key: str, rules: Rules | None = None, timeout_s: float = 120.0, retries: int = 0
+    url: str,
+    key: str,
+    rules: Rules | None = None,
+    timeout_s: float = 120.0,
+    retries: int = 0,
+    api_version: str = "",
 ) -> "openai.OpenAI":
     """A client of one server, which goes to that server and nowhere else.
 
@@ -28,6 +33,7 @@ def connect(
         rules: which servers may be asked.
         timeout_s: for one answer.
         retries: of the package itself.
+        api_version: given, the server is spoken to as Azure does.
 
     Raises:
         ConfigError: the address may not be asked, or the key cannot be one, or is missing where one is needed.
@@ -64,17 +70,19 @@ def connect(
             if len(key) >= _SECRET_LETTERS and key.encode() in response.content:
                 response._content = response.content.replace(key.encode(), b"[key]")
 
-    return openai.OpenAI(
-        base_url=url,
-        api_key=key or "none",  # local servers ask for no key, the package does
-        max_retries=retries,
-        http_client=openai.DefaultHttpxClient(
+    options: dict[str, Any] = {
+        "api_key": key or "none",  # local servers ask for no key, the package does
+        "max_retries": retries,
+        "http_client": openai.DefaultHttpxClient(
             follow_redirects=False,
             timeout=timeout_s,
             trust_env=encrypted,  # a proxy of the environment is for what leaves the house
             event_hooks={"request": [watch], "response": [hide]},
         ),
-    )
+    }
+    if api_version:
+        return openai.AzureOpenAI(azure_endpoint=url, api_version=api_version, **options)
+    return openai.OpenAI(base_url=url, **options)
 
 
 def without_frames(error: BaseException) -> BaseException:

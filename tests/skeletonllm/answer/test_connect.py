@@ -60,6 +60,13 @@ def test_openai_itself_is_not_asked_without_a_key():
         connect("", "")
 
 
+def test_azure_is_spoken_to_in_its_own_way():
+    with FakeModel() as fake:
+        ask(connect(url_of(fake).removesuffix("/v1"), KEY, api_version="2026-01-01"))
+        assert fake.bodies
+        assert fake.keys == [""]  # it has a header of its own
+
+
 def test_an_address_off_the_list_gets_no_client():
     with pytest.raises(ConfigError, match="SKELETONLLM_TEACHER_HOSTS"):
         connect("https://elsewhere.org/v1", KEY, Rules(("api.openai.com",)))
