@@ -14,7 +14,7 @@ from skeletonllm.evaluate.report.data import ShownChain, ShownStep
 from skeletonllm.plain import digest, write_whole
 from skeletonllm.reasoning.chain import ReasoningChain
 from skeletonllm.render.config import RenderConfig
-from skeletonllm.shards.manifest import CheckpointRef, DatasetRef
+from skeletonllm.shards.manifest import CheckpointRef, DatasetRef, Manifest
 from skeletonllm.shards.reader import ShardReader
 
 PAGE = "chains.html"
@@ -54,7 +54,6 @@ def collect(
 ) -> ChainsPage:
     """Who taught, what became of the clips, and some chains beside their pictures; the arguments are `write_page`'s."""
     reader = ShardReader(chains)
-    config = reader.manifest.config
     rows = reader.table().to_pylist()
     rejected = reader.rejected()
     action_of = _actions(clips, {one["place"] for one in rejected})
@@ -68,7 +67,7 @@ def collect(
         steps.update(verdict["verdict"] for verdict in chain["step_verdicts"])
         reasons.update(_kind(reason, row["clip_id"]) for reason in chain["reasons"])
     return ChainsPage(
-        teacher=told_teacher(config.get("model", ""), config.get("base_url", "")),
+        teacher=teacher_of(reader.manifest),
         facts=tuple(facts),
         actions=tuple(
             ActionVerdicts(name, verdicts[name, "accepted"], verdicts[name, "rejected"], without[name])
@@ -78,6 +77,11 @@ def collect(
         reasons=tuple(reasons.most_common(_REASONS)),
         chains=tuple(_drawn(pick_chains(rows, num_shown), ShardReader(clips), checkpoint)),
     )
+
+
+def teacher_of(chains: Manifest) -> str:
+    """Who taught, in words."""
+    return told_teacher(chains.config.get("model", ""), chains.config.get("base_url", ""))
 
 
 def markdown_of(page: ChainsPage) -> str:

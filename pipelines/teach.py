@@ -18,6 +18,7 @@ from pipelines.teacher.database import ledger_url
 from pipelines.teacher.ledger import Ledger
 from pipelines.teacher.limits import Limits
 from pipelines.teacher.prices import Prices, find_prices
+from pipelines.teacher.request import TeacherRequest
 from pipelines.teacher.spending import shown_spending, spent_by_model, told_totals
 from pipelines.teacher.who import choose_teacher
 from skeletonllm.errors import RequestError
@@ -138,12 +139,38 @@ def run(
             return found
     if config.teacher == "kinematic" or find_dataset(root, build.name, build.fingerprint) is not None:
         return map_shards(build, root, executor, wait=True)
+    if config.batch:
+        _ask_in_batches(root, build, config, ledger)
+        # What no batch has answered is not asked at the full price.
+        build = build_of(clips, checkpoint, replace(config, limits=replace(config.limits, replay=True)), ledger)
+        return map_shards(build, root, executor, wait=True)
     num_clips = sum(1 for work in missing_work(build, root) for _ in asked_clips(work))
     with (
         closing(open_ledger(ledger)) as opened,
         shown_spending(opened, build.fingerprint, config.limits.caps, num_clips),
     ):
         return map_shards(build, root, executor, wait=True, quiet=True)
+
+
+def _ask_in_batches(root: Path, build: Build, config: TeachConfig, file: Path) -> None:
+    """Bring all replies into the ledger, from where the shards are then made."""
+    from pipelines.teacher.batch import BatchTeacher
+    from pipelines.teacher.rounds import ask_in_rounds, standing
+
+    settings = replace(read_settings(), teacher_model=config.model, teacher_url=config.base_url)
+    with closing(open_ledger(file)) as ledger:
+
+        def open_requests() -> Iterator[TeacherRequest]:
+            for work in missing_work(build, root):
+                draw = drawer(work)
+                for clip in asked_clips(work):
+                    request = standing(clip, draw(clip), config.model, config.base_url, ledger).request
+                    if request is not None:
+                        yield request
+
+        teacher = BatchTeacher(settings, ledger, build.fingerprint, config.limits.caps, prices_of(file))
+        with closing(teacher):
+            ask_in_rounds(teacher, open_requests)
 
 
 def build_of(clips: DatasetRef, checkpoint: CheckpointRef | None, config: TeachConfig, ledger: Path) -> Build:

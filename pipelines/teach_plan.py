@@ -8,16 +8,16 @@ from pathlib import Path
 from pipelines import teach
 from pipelines.executor import Build
 from pipelines.teach import TeachConfig
-from pipelines.teacher.ask import chain_request, read_chain, repair_request, roomier_request
 from pipelines.teacher.ledger import Ledger
 from pipelines.teacher.prices import Prices, content_parts, picture_tokens
 from pipelines.teacher.request import TeacherRequest
+from pipelines.teacher.rounds import standing
 from pipelines.teacher.spending import past_answers
 from pipelines.teacher.who import told_teacher
 from skeletonllm.errors import ShardError
 from skeletonllm.log import progress
 from skeletonllm.plain import canonical_json, to_plain
-from skeletonllm.reasoning.chain import CHAIN_SCHEMA, ReasoningChain
+from skeletonllm.reasoning.chain import CHAIN_SCHEMA
 from skeletonllm.reasoning.prompts import chain_prompt_id
 from skeletonllm.shards.manifest import (
     MANIFEST,
@@ -38,6 +38,7 @@ _CHAIN_TOKENS = 350  # of an answer
 _REPAIRED = 0.15  # of the answers
 
 _ANSWERED, _NEW, _CUT, _REPAIR, _LATER = "answered already", "new", "with more room", "repairs", "repairs, expected"
+_NAMES = {"first": _NEW, "roomier": _CUT, "repair": _REPAIR}
 
 
 @dataclass(frozen=True)
@@ -260,23 +261,14 @@ def _count(
     estimate: Estimate,
     counts: dict[str, _Count],
 ) -> None:
-    """Go through what is asked about a clip, up to the first request that has no reply."""
-    request, kind = chain_request(clip, pictures, config.model, config.base_url), _NEW
-    while True:
-        reply = ledger.reply(request.key)
-        if reply is None:
-            break
-        counts[_ANSWERED].requests += 1
-        if reply.finish_reason == "length" and kind != _CUT:
-            request, kind = roomier_request(request), _CUT
-            continue
-        chain = read_chain(reply, request, clip)
-        if not isinstance(chain, ReasoningChain) or chain.verdict == "accepted" or kind == _REPAIR:
-            return
-        request, kind = repair_request(request, chain), _REPAIR
-    tokens, most = estimate.tokens(request), estimate.most(request)
-    counts[kind].add(tokens, most)
-    if kind != _REPAIR:
+    """A clip's questions: those that are answered, the next, and what may come after it."""
+    stands = standing(clip, pictures, config.model, config.base_url, ledger)
+    counts[_ANSWERED].requests += stands.answered
+    if stands.request is None:
+        return
+    tokens, most = estimate.tokens(stands.request), estimate.most(stands.request)
+    counts[_NAMES[stands.kind]].add(tokens, most)
+    if stands.kind != "repair":
         # The second question holds the first, its answer and what is wrong with it; it may need the same room again.
         again = (sum(tokens), tokens[1])
         counts[_LATER].add(again, (2 * most[0], _plus(most[1], most[1])), estimate.repaired)

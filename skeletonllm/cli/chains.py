@@ -58,7 +58,7 @@ def chains(
     """
     quiet()
     from flows.build_teacher_chains import build_teacher_chains, plan_of
-    from pipelines.teacher.limits import Limits
+    from pipelines.teach import Limits
 
     asked: dict[str, Any] = {
         "workdir": str(workdir),
@@ -121,8 +121,7 @@ def plan_table(plan: "TeachPlan") -> "Table":
 
 
 def _show_chains(built: str, show: int) -> None:
-    from pipelines.gallery import PAGE
-    from pipelines.teacher.who import told_teacher
+    from pipelines.gallery import PAGE, teacher_of
     from skeletonllm.reasoning.chain import ReasoningChain, chain_text
     from skeletonllm.shards.reader import ShardReader
 
@@ -132,7 +131,6 @@ def _show_chains(built: str, show: int) -> None:
         print(f"\n{row['clip_id']} ({row['verdict']}, teacher {row['teacher']})")
         print(chain_text(ReasoningChain.from_dict(json.loads(row["chain"]))))
     accepted = sum(row["verdict"] == "accepted" for row in rows)
-    config = reader.manifest.config
-    print(f"\nThe teacher was {told_teacher(config.get('model', ''), config.get('base_url', ''))}.")
+    print(f"\nThe teacher was {teacher_of(reader.manifest)}.")
     print(f"{accepted} of {len(rows)} chains accepted, {reader.manifest.num_rejected} without a chain; {reader.folder}")
     print(f"Beside their pictures: {reader.folder}/{PAGE}")
