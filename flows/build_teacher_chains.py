@@ -17,7 +17,8 @@ from skeletonllm.plain import to_plain
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef, find_dataset
 from skeletonllm.skeleton.simulate import write_sample_data
 
-logger = logging.getLogger(__name__)
+# By name: where Prefect loads this file by its path, the module has another.
+logger = logging.getLogger("flows.build_teacher_chains")
 
 # Training must not see it, so that the sample data too have a format to test.
 _SAMPLE_CROSS_FORMAT = ["bvh"]

@@ -1,5 +1,6 @@
 """What the ledger tells of money and of answers: by model, and what an answer has taken so far."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from sqlalchemy import Connection, func, select
 from pipelines.teacher.database import ATTEMPT, REQUEST, VERDICT
 from pipelines.teacher.ledger import Caps, Ledger, Totals
 from skeletonllm.log import progress
+
+logger = logging.getLogger(__name__)
 
 _NANO = 1_000_000_000
 _LOOK_EVERY_S = 1.0
@@ -133,6 +136,7 @@ def shown_spending(ledger: Ledger, budget: str, caps: Caps, num_clips: int) -> I
             over.set()
             thread.join()
             look()
+    logger.info("the teacher has taken %s", told_totals(ledger.totals(budget), caps))
 
 
 def _of(cap: float | None, form: str = ",") -> str:
