@@ -25,7 +25,7 @@ def ask_teacher(
     protocol = protocol_of(clips, choices.hold_out, choices.cross_format)
     actions = assemble.training_actions(clips, protocol)
     config = teach.configure(actions, to_plain(protocol), max_per_action)
-    chains = teach.run(clips, checkpoint, config, workdir.data, workdir.replies, executor)
+    chains = teach.run(clips, checkpoint, config, workdir.data, workdir.ledger, executor)
     show_dataset(chains)
     return chains
 

@@ -88,6 +88,7 @@ class Build:
         prepare: called with the data set's folder before the first shard is made; may put shards there that are known
             from elsewhere.
         card: text of the data set's `README.md`, from its manifest and the files of what was rejected.
+        lets_finish: whether shards that are under way when another fails are let finish, since stopping them is costly.
         is_pure: whether a shard depends on nothing but what the fingerprint names, so that it is kept where the run is
             refused for `max_rejected`.
     """
@@ -106,6 +107,7 @@ class Build:
     prepare: Callable[[Location], None] | None = None
     card: Callable[[Manifest, Sequence[Location]], str] | None = None
     is_pure: bool = False
+    lets_finish: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -210,6 +212,8 @@ def _on_ray(build: Build, folder: Location, missing: Sequence[int]) -> Iterator[
             logger.warning("%s: the worker of shard %d died, trying again", build.name, index)
             waiting.append(index)
         except RayTaskError as error:
+            if build.lets_finish and running:
+                ray.wait(list(running), num_returns=len(running))
             for ref in running:
                 ray.cancel(ref, force=True)
             raise error.cause from None

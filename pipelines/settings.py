@@ -27,6 +27,12 @@ class Settings:
     """OPENAI_BASE_URL; empty means the OpenAI API itself."""
     teacher_key: str = field(default="", repr=False)
     """OPENAI_API_KEY, or what is in the file OPENAI_API_KEY_FILE."""
+    teacher_api_version: str = ""
+    """OPENAI_API_VERSION; given, the server is spoken to as Azure does."""
+    ledger_url: str = field(default="", repr=False)
+    """SKELETONLLM_LEDGER_URL, which may hold a password; empty means a SQLite file in the work folder."""
+    prices_file: str = ""
+    """SKELETONLLM_PRICES; empty means `prices.toml` in the work folder, if there is one."""
     ray_address: str = ""
     """RAY_ADDRESS; empty means a Ray of this process."""
     rules: Rules = field(default_factory=Rules)
@@ -43,6 +49,9 @@ def read_settings() -> Settings:
         teacher_model=_read("SKELETONLLM_TEACHER_MODEL"),
         teacher_url=_read("OPENAI_BASE_URL"),
         teacher_key=_read_key(),
+        teacher_api_version=_read("OPENAI_API_VERSION"),
+        ledger_url=_read("SKELETONLLM_LEDGER_URL"),
+        prices_file=_read("SKELETONLLM_PRICES"),
         ray_address=_read("RAY_ADDRESS"),
         rules=Rules(_list("SKELETONLLM_TEACHER_HOSTS"), _switch("SKELETONLLM_TEACHER_INSECURE")),
     )

@@ -3,22 +3,27 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 
 from pipelines.executor import Build, ExecutorName, Rejected, ShardOutput, map_shards
-from pipelines.settings import read_settings
-from skeletonllm.errors import ChainError
+from pipelines.settings import Settings, read_settings
+from pipelines.teacher.database import ledger_url
+from pipelines.teacher.ledger import Ledger
+from pipelines.teacher.limits import Limits
+from pipelines.teacher.prices import Prices, find_prices
+from skeletonllm.errors import RequestError
 from skeletonllm.evaluate.protocols import Protocol
 from skeletonllm.plain import from_plain
 from skeletonllm.reasoning.chain import ReasoningChain
 from skeletonllm.reasoning.prompts import PROMPT_VERSION
 from skeletonllm.reasoning.verify import verify_chain
-from skeletonllm.shards.manifest import CheckpointRef, DatasetRef
+from skeletonllm.shards.manifest import CheckpointRef, DatasetRef, find_dataset
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.shards.schema import CHAINS, clips_from_table
 from skeletonllm.skeleton.clip import Clip
@@ -42,8 +47,9 @@ class TeachConfig:
     base_url: str = ""
     max_per_action: int | None = None
     """At most so many clips of an action and shard are asked about; None for all."""
-    concurrency: int = 8
     prompt_version: str = PROMPT_VERSION
+    limits: Limits = field(default_factory=Limits)
+    """How much may be spent and how fast; the chains do not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +57,30 @@ class _Work:
     clips: DatasetRef
     shard: int
     checkpoint: str | None
-    replies: str
+    ledger: Path
+    budget: str
     config: TeachConfig
 
 
-def configure(actions: tuple[str, ...], protocol: dict[str, Any], max_per_action: int | None = None) -> TeachConfig:
+def configure(
+    actions: tuple[str, ...],
+    protocol: dict[str, Any],
+    max_per_action: int | None = None,
+    limits: Limits | None = None,
+) -> TeachConfig:
     """The teacher that the settings name, else the offline one."""
     settings = read_settings()
     kind: TeacherKind = "openai" if settings.teacher_model else "kinematic"
     logger.info("the teacher is %s", settings.teacher_model or "the offline kinematic one (none is configured)")
-    return TeachConfig(actions, protocol, kind, settings.teacher_model, settings.teacher_url, max_per_action)
+    return TeachConfig(
+        actions,
+        protocol,
+        kind,
+        settings.teacher_model,
+        settings.teacher_url,
+        max_per_action,
+        limits=limits or Limits(),
+    )
 
 
 def run(
@@ -68,18 +88,26 @@ def run(
     checkpoint: CheckpointRef | None,
     config: TeachConfig,
     root: Path,
-    replies: Path,
+    ledger: Path,
     executor: ExecutorName = "inline",
 ) -> DatasetRef:
     """Build the chains of all training clips of the known actions.
+
+    With `replay` the chains are those of the ledger. Where all replies are there, the data set is the one that asking
+    made; where some are missing it has a name of its own, so that it is never taken for the whole one.
 
     Args:
         clips: the clip data set.
         checkpoint: whose renderer draws the frames that an `openai` teacher sees; the kinematic teacher needs none.
         config: who teaches.
         root: where data sets are kept.
-        replies: the store of replies by request key; what is in it is never asked, or paid for, again.
+        ledger: file of what was asked and what it cost, unless the settings name another ledger. What is in it is never
+            asked, or paid for, again.
         executor: where the shards are worked on.
+
+    Raises:
+        BudgetError: a cap is reached; nothing is published, and the next run asks for the rest only.
+        TeacherError: the server refuses, or does not answer at all; likewise.
     """
     drawn = checkpoint if config.teacher == "openai" else None
     count = len(ShardReader(clips).manifest.shards)
@@ -87,90 +115,160 @@ def run(
         name="chains",
         pipeline="teach",
         version=VERSION,
-        config={**vars(config), "concurrency": None},
+        config={key: value for key, value in vars(config).items() if key != "limits"},
         inputs=[clips.fingerprint, *([drawn.fingerprint] if drawn else [])],
         schema="chains",
         process_shard=process_shard,
         on_gpu=drawn is not None,
-        shards=[_Work(clips, i, drawn.path if drawn else None, str(replies), config) for i in range(count)],
+        lets_finish=True,  # requests that are under way are paid for
     )
+    work = _Work(clips, 0, drawn.path if drawn else None, ledger, build.fingerprint, config)
+    build = replace(build, shards=[replace(work, shard=shard) for shard in range(count)])
+    if config.limits.replay and config.teacher == "openai":
+        replayed = replace(build, config={**build.config, "replay": _num_replies(ledger)})
+        found = map_shards(replayed, root, executor)
+        if ShardReader(found).manifest.statistics["unanswered"]:
+            return found
+    if config.limits.batch and config.teacher == "openai" and build.shards:
+        if find_dataset(root, build.name, build.fingerprint) is None:
+            _fill(build.shards)
+        from_ledger = replace(config, limits=replace(config.limits, replay=True))
+        build = replace(build, shards=[replace(one, config=from_ledger) for one in build.shards])
     return map_shards(build, root, executor)
 
 
 def process_shard(work: _Work) -> ShardOutput:
     """Chains for one shard's training clips, each step checked against the joints."""
+    if work.config.teacher == "openai":
+        return _ask(work)
+    from pipelines.teacher.kinematic import write_chain
+
+    chains = _Chains()
+    for place, clip in enumerate(_wanted(work)):
+        chains.add(place, clip, verify_chain(write_chain(clip, clip.action or ""), clip))
+    return chains.output()
+
+
+def _wanted(work: _Work) -> Iterator[Clip]:
+    """The clips of a shard that are asked about."""
     protocol = from_plain(Protocol, work.config.protocol, "protocol")
     asked: Counter[str] = Counter()
-    clips = []
     for clip in clips_from_table(ShardReader(work.clips).shard(work.shard)):
         if clip.action not in work.config.actions or protocol.split_of(clip.source) != "train":
             continue
         asked[clip.action] += 1
         if work.config.max_per_action is None or asked[clip.action] <= work.config.max_per_action:
-            clips.append(clip)
-    if work.config.teacher == "kinematic":
-        from pipelines.teacher.kinematic import write_chain
-
-        answered: Iterable[tuple[Clip, ReasoningChain | ChainError]] = (
-            (clip, verify_chain(write_chain(clip, clip.action or ""), clip)) for clip in clips
-        )
-        spent: dict[str, int] = {}
-    else:
-        answered, spent = _ask(work, clips)
-    return _output(answered, spent)
+            yield clip
 
 
-def _output(answered: Iterable[tuple[Clip, ReasoningChain | ChainError]], spent: dict[str, int]) -> ShardOutput:
-    rows, rejected, steps = [], [], Counter()
-    for clip, chain in answered:
-        if isinstance(chain, ChainError):
-            rejected.append(Rejected(clip.source.file, clip.clip_id, str(chain)))
-            continue
-        steps.update(verdict.verdict for verdict in chain.step_verdicts)
-        rows.append(
-            {
-                "clip_id": clip.clip_id,
-                "action": clip.action,
-                "verdict": chain.verdict,
-                "teacher": chain.teacher,
-                "request_key": chain.request_key,
-                "chain": json.dumps(chain.to_dict(), ensure_ascii=False, sort_keys=True),
-            }
-        )
-    verdicts = Counter(row["verdict"] for row in rows)
-    statistics = {"asked": len(rows) + len(rejected), "verdicts": dict(verdicts), "steps": dict(steps), **spent}
-    return ShardOutput(pa.Table.from_pylist(rows, schema=CHAINS), tuple(rejected), statistics)
+class _Chains:
+    """The rows of one shard. They come in any order and leave in that of the clips."""
+
+    def __init__(self) -> None:
+        self._rows: dict[int, dict[str, Any]] = {}
+        self._rejected: dict[int, Rejected] = {}
+        self._steps: Counter[str] = Counter()
+
+    def add(self, place: int, clip: Clip, chain: ReasoningChain | Exception) -> None:
+        """What came of a clip; of its movement nothing is kept."""
+        if isinstance(chain, Exception):
+            self._rejected[place] = Rejected(clip.source.file, clip.clip_id, str(chain))
+            return
+        self._steps.update(verdict.verdict for verdict in chain.step_verdicts)
+        self._rows[place] = {
+            "clip_id": clip.clip_id,
+            "action": clip.action,
+            "verdict": chain.verdict,
+            "teacher": chain.teacher,
+            "request_key": chain.request_key,
+            "chain": json.dumps(chain.to_dict(), ensure_ascii=False, sort_keys=True),
+        }
+
+    def output(self, **spent: int) -> ShardOutput:
+        """All of it, as a shard."""
+        rows = [self._rows[place] for place in sorted(self._rows)]
+        rejected = tuple(self._rejected[place] for place in sorted(self._rejected))
+        verdicts = Counter(row["verdict"] for row in rows)
+        statistics = {
+            "asked": len(rows) + len(rejected),
+            "verdicts": dict(sorted(verdicts.items())),
+            "steps": dict(sorted(self._steps.items())),
+            **spent,
+        }
+        return ShardOutput(pa.Table.from_pylist(rows, schema=CHAINS), rejected, statistics)
 
 
-def _ask(work: _Work, clips: Sequence[Clip]) -> tuple[list[tuple[Clip, ReasoningChain | ChainError]], dict[str, int]]:
-    """Chains from an OpenAI-compatible server, and the tokens they took."""
+def _ask(work: _Work) -> ShardOutput:
+    """Chains from an OpenAI-compatible server, in the clips' order, and the tokens they took."""
     from pipelines.teacher.ask import ask_for_chains
+    from pipelines.teacher.client import OpenAITeacher
 
-    settings = replace(read_settings(), teacher_url=work.config.base_url)
-    answered = ask_for_chains(
-        clips, _frames(work, clips), work.config.model, settings, Path(work.replies), work.config.concurrency
-    )
-    replies = [reply for one in answered for reply in one.replies]
-    spent = {
-        "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
-        "completion_tokens": sum(reply.completion_tokens for reply in replies),
-    }
-    return [(one.clip, one.chain) for one in answered], spent
+    config = work.config
+    settings, prices = _means(work)
+    chains = _Chains()
+    spent: Counter[str] = Counter(prompt_tokens=0, completion_tokens=0, unanswered=0)
+    with closing(Ledger.open(ledger_url(settings.ledger_url, work.ledger))) as ledger:
+        teacher = OpenAITeacher(settings, ledger, work.budget, config.limits, prices)
+        with closing(teacher):
+            for one in ask_for_chains(
+                _wanted(work), _drawer(work), teacher, config.model, config.base_url, config.limits.at_once
+            ):
+                chains.add(one.place, one.clip, one.chain)
+                spent["prompt_tokens"] += sum(reply.prompt_tokens for reply in one.replies)
+                spent["completion_tokens"] += sum(reply.completion_tokens for reply in one.replies)
+                spent["unanswered"] += isinstance(one.chain, RequestError)
+    return chains.output(**spent)
 
 
-def _frames(work: _Work, clips: Sequence[Clip]) -> list[list[bytes]]:
-    """PNG frames of each clip, as the checkpoint's renderer draws them."""
+def _fill(works: Sequence[_Work]) -> None:
+    """Bring all that the shards ask into the ledger, by batches; a shard at a time would wait a day for each."""
+    from pipelines.teacher.ask_in_batch import fill_in_batch
+    from pipelines.teacher.batch import BatchTeacher
+
+    work, config = works[0], works[0].config
+    settings, prices = _means(work)
+    with closing(Ledger.open(ledger_url(settings.ledger_url, work.ledger))) as ledger:
+        teacher = BatchTeacher(settings, ledger, work.budget, config.limits.caps, prices)
+        with closing(teacher):
+            fill_in_batch(_Wanted(works), _drawer(work), teacher, ledger, config.model, config.base_url)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """The clips of all shards, any number of times."""
+
+    works: Sequence[_Work]
+
+    def __iter__(self) -> Iterator[Clip]:
+        for work in self.works:
+            yield from _wanted(work)
+
+
+def _means(work: _Work) -> tuple[Settings, Prices]:
+    """Where the teacher is, and what it costs."""
+    settings = replace(read_settings(), teacher_model=work.config.model, teacher_url=work.config.base_url)
+    return settings, Prices.read(find_prices(work.ledger.parent, settings.prices_file))
+
+
+def _num_replies(ledger: Path) -> int:
+    with closing(Ledger.open(ledger_url(read_settings().ledger_url, ledger))) as opened:
+        return opened.totals().settled
+
+
+def _drawer(work: _Work) -> Callable[[Clip], list[bytes]]:
+    """Draws a clip as PNG frames, as the checkpoint's renderer does; nothing where there is no checkpoint."""
+    if work.checkpoint is None:
+        return lambda clip: []
     import torch
 
     from pipelines.predict import load_student
     from skeletonllm.render.picture import png_frames
 
-    if work.checkpoint is None:
-        return [[] for _ in clips]
     renderer = load_student(work.checkpoint).renderer
-    pictures = []
-    with torch.inference_mode():
-        for clip in clips:
+
+    def draw(clip: Clip) -> list[bytes]:
+        with torch.inference_mode():
             batch = renderer.collate([clip]).to(next(renderer.parameters(), torch.empty(0)).device)
-            pictures.append(png_frames(renderer(batch)[0].cpu()))
-    return pictures
+            return png_frames(renderer(batch)[0].cpu())
+
+    return draw

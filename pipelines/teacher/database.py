@@ -112,6 +112,16 @@ OWNER = Table(
     Column("seen_at", Float, nullable=False),
 )
 
+# When the next request to a server may be sent. All processes take their turns from it.
+PACE = Table(
+    "pace",
+    _METADATA,
+    Column("name", Text, primary_key=True),
+    Column("next_request_at", Float, nullable=False),
+    Column("next_token_at", Float, nullable=False),
+    Column("paused_until", Float, nullable=False),
+)
+
 # A batch of requests that a server works on by itself. It outlives the process that sent it.
 BATCH = Table(
     "batch",
@@ -135,9 +145,9 @@ def shown(url: str) -> str:
         return "(not an address)"
 
 
-def sqlite_url(path: Path) -> str:
-    """The address of a ledger in a file."""
-    return f"sqlite:///{path}"
+def ledger_url(named: str, file: Path) -> str:
+    """The address of the ledger: the one that the settings name, else that of a file."""
+    return named or f"sqlite:///{file}"
 
 
 class Database:

@@ -17,14 +17,14 @@ import math
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy import delete as delete_from
 
-from pipelines.teacher.database import ATTEMPT, BUDGET, OWNER, REPLY, REQUEST, VERDICT, Database
+from pipelines.teacher.database import ATTEMPT, BUDGET, OWNER, PACE, REPLY, REQUEST, VERDICT, Database
 from pipelines.teacher.owners import is_alive, this_owner
 from pipelines.teacher.request import TeacherReply, TeacherRequest
 from skeletonllm.errors import BudgetError, DataError, RequestError
@@ -63,12 +63,33 @@ class Attempt:
         key: of the request. It is also the idempotency key: a server that knows such keys charges once for all attempts.
         number: 1 for the first.
         bound: what is reserved.
+        send_at: not before, in seconds since 1970; 0 where nobody asked for a pace.
     """
 
     id: int
     key: str
     number: int
     bound: Bound
+    send_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How fast a server may be asked, by all processes together.
+
+    Args:
+        name: of whoever shares it.
+        requests: a minute; None is no limit.
+        tokens: a minute; None is no limit.
+        counted_tokens: how many of them the request counts as.
+        paused_until: as this process was told by the server, in seconds since 1970.
+    """
+
+    name: str
+    requests: float | None
+    tokens: float | None
+    counted_tokens: float
+    paused_until: float
 
 
 @dataclass(frozen=True)
@@ -91,6 +112,7 @@ class Totals:
         reserved: how many requests are under way.
         reserved_cost: of these, USD.
         failed: attempts that were not charged.
+        settled: requests with a reply.
     """
 
     requests: int = 0
@@ -101,6 +123,7 @@ class Totals:
     reserved: int = 0
     reserved_cost: float = 0.0
     failed: int = 0
+    settled: int = 0
 
 
 class Ledger:
@@ -132,7 +155,13 @@ class Ledger:
         self.database.close()
 
     def reserve(
-        self, request: TeacherRequest, bound: Bound, caps: Caps, budget: str = "", batch: str = ""
+        self,
+        request: TeacherRequest,
+        bound: Bound,
+        caps: Caps,
+        budget: str = "",
+        batch: str = "",
+        pace: Pace | None = None,
     ) -> Attempt | TeacherReply | Wait:
         """Leave to send a request, or the reply where there is one already.
 
@@ -142,6 +171,7 @@ class Ledger:
             caps: of the budget; what is reserved and what was spent stay below them together.
             budget: what this is paid from, by name. Every run that gives the same name shares it.
             batch: the batch that the request goes with. Its attempts do not die with this process.
+            pace: gives the attempt its turn.
 
         Returns:
             The attempt; or the reply; or `Wait` while the same request, or money that may come free, is under way.
@@ -151,7 +181,14 @@ class Ledger:
             RequestError: it was sent twice, and nobody knows what came of it.
             DataError: the ledger cannot be used.
         """
-        return self.database.do(lambda connection: self._reserve(connection, request, bound, caps, budget, batch))
+
+        def work(connection: Connection) -> Attempt | TeacherReply | Wait:
+            leave = self._reserve(connection, request, bound, caps, budget, batch)
+            if pace is None or not isinstance(leave, Attempt):
+                return leave
+            return replace(leave, send_at=_turn(connection, pace))
+
+        return self.database.do(work)
 
     def reserve_all(
         self, requests: Sequence[tuple[TeacherRequest, Bound]], caps: Caps, budget: str = "", batch: str = ""
@@ -197,6 +234,11 @@ class Ledger:
     def reply(self, key: str) -> TeacherReply | None:
         """The reply to a request, if there is one."""
         return self.database.do(lambda connection: _known_reply(connection, key))
+
+    def last_reason(self, key: str) -> str:
+        """Why the last attempt at a request brought no reply; empty where there was none."""
+        query = select(ATTEMPT.c.reason).where(ATTEMPT.c.key == key).order_by(ATTEMPT.c.id.desc()).limit(1)
+        return self.database.do(lambda connection: connection.scalar(query)) or ""
 
     def bury(self) -> None:
         """End what dead processes left."""
@@ -320,7 +362,32 @@ _MAY_COME_FREE = select(func.count(), func.sum(ATTEMPT.c.tokens), func.sum(ATTEM
     ATTEMPT.c.state.in_(OPEN), ATTEMPT.c.batch == "", ATTEMPT.c.budget == bindparam("name")
 )
 _SEEN = update(OWNER).where(OWNER.c.name == bindparam("is")).values(seen_at=bindparam("now"))
+_PACE = select(PACE.c.next_request_at, PACE.c.next_token_at, PACE.c.paused_until).where(PACE.c.name == bindparam("is"))
+_SET_PACE = (
+    update(PACE)
+    .where(PACE.c.name == bindparam("is"))
+    .values({name: bindparam(name) for name in ("next_request_at", "next_token_at", "paused_until")})
+)
 _FORGET_VERDICT = delete_from(VERDICT).where(VERDICT.c.key == bindparam("is"))
+
+
+def _turn(connection: Connection, pace: Pace) -> float:
+    """When a request may be sent: each comes a little after the one before, whoever sent that."""
+    row = connection.execute(_PACE, {"is": pace.name}).first()
+    if row is None:
+        connection.execute(insert(PACE), {"name": pace.name, **dict.fromkeys(_PACE.selected_columns.keys(), 0.0)})
+    request_at, token_at, paused_until = row or (0.0, 0.0, 0.0)
+    paused_until = max(paused_until, pace.paused_until)
+    at = max(time.time(), paused_until)
+    if pace.requests is not None:
+        at = max(at, request_at)
+        request_at = at + 60.0 / pace.requests
+    if pace.tokens is not None:
+        at = max(at, token_at)
+        token_at = at + 60.0 * pace.counted_tokens / pace.tokens
+    row = {"next_request_at": request_at, "next_token_at": token_at, "paused_until": paused_until}
+    connection.execute(_SET_PACE, {"is": pace.name, **row})
+    return at
 
 
 def _nano(usd: float) -> int:
@@ -465,4 +532,5 @@ def _totals(connection: Connection, budget: str | None) -> Totals:
         reserved=sum(one[0] for one in under_way),
         reserved_cost=sum(one[2] for one in under_way),
         failed=by_state.get("failed", none)[0],
+        settled=by_state.get("settled", none)[0],
     )
