@@ -60,7 +60,8 @@ class OpenAITeacher:
         self._address = settings.teacher_url or OPENAI_URL
         self._prices.check(settings.teacher_model, self._address, self._limits.caps)
         self._client = None if self._limits.replay else _connect(settings, self._address, timeout_s)
-        self._gate = Gate(self._limits.at_once)
+        # Where the pace is set, there is nothing to be learned by a first request alone.
+        self._gate = Gate(self._limits.at_once, self._limits.at_once if self._limits.requests_per_minute else 1)
         self._pacer = Pacer(f"{self._address} {settings.teacher_model}", self._limits)
         self._unknown: set[str] = set()
         self._answered_at = 0.0
@@ -143,6 +144,7 @@ class OpenAITeacher:
                 self._ledger.fail(attempt, "nobody is asked any more")
                 self._check_ended()
         self._ledger.mark_sent(attempt)
+        self._pacer.hold()
         try:
             came = self._post(request, attempt)
         except BaseException as error:  # such as Ctrl-C: it was sent, and nobody will know what came of it
