@@ -70,7 +70,8 @@ class OpenAITeacher:
                 api_version=settings.teacher_api_version,
             )
         )
-        self._gate = Gate(self._limits.at_once)
+        # Where the pace is set, there is nothing to be learned by a first request alone.
+        self._gate = Gate(self._limits.at_once, self._limits.at_once if self._limits.requests_per_minute else 1)
         self._pacer = Pacer(f"{self._address} {settings.teacher_model}", self._limits)
         self._form = Form()
         self._answered_at = 0.0
@@ -154,6 +155,7 @@ class OpenAITeacher:
                 self._ledger.fail(attempt, "nobody is asked any more")
                 self._check_ended()
         self._ledger.mark_sent(attempt)
+        self._pacer.hold()
         try:
             came = self._post(request, attempt)
         except ConfigError:  # its name leads where nothing is sent to
