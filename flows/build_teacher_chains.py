@@ -96,7 +96,7 @@ def build_teacher_chains(
     Returns:
         The data set; nothing with `plan`.
     """
-    limits = Limits(max_cost, max_tokens, max_requests, requests_per_minute, tokens_per_minute, at_once, replay)
+    limits = Limits(max_cost, max_tokens, max_requests, requests_per_minute, tokens_per_minute, at_once, batch, replay)
     work = Workdir(Path(workdir))
     who = choose_teacher(read_settings(), teacher, may_ask=not plan)
     if clips is None and not plan and not who.teacher_model and find_dataset(work.data, "clips") is None:
@@ -106,7 +106,7 @@ def build_teacher_chains(
         cross_format = cross_format or _SAMPLE_CROSS_FORMAT
         clips = ingest_clips(make_sample_data(work.path / "sample-data"), workdir, executor)
     choices = choose(work, recipe, hold_out, cross_format)
-    asked = _asked(work, choices, clips, checkpoint, max_per_action, who, limits, batch)
+    asked = _asked(work, choices, clips, checkpoint, max_per_action, who, limits)
     if plan:
         show_plan(teach_plan.plan(*asked, work.data, work.ledger))
         return None
@@ -121,13 +121,12 @@ def plan_of(
     teacher: str | None,
     max_per_action: int | None,
     limits: Limits,
-    batch: bool,
 ) -> teach_plan.TeachPlan:
     """What the flow would ask with the same parameters; needs no Prefect."""
     work = Workdir(Path(workdir))
     who = choose_teacher(read_settings(), teacher, may_ask=False)
     choices = choose(work, recipe, hold_out, cross_format)
-    asked = _asked(work, choices, None, None, max_per_action, who, limits, batch)
+    asked = _asked(work, choices, None, None, max_per_action, who, limits)
     return teach_plan.plan(*asked, work.data, work.ledger)
 
 
@@ -139,7 +138,6 @@ def _asked(
     max_per_action: int | None,
     who: Settings,
     limits: Limits,
-    batch: bool,
 ) -> tuple[DatasetRef, CheckpointRef | None, teach.TeachConfig]:
     """Which clips, drawn by whose renderer, and who is asked how."""
     clips = clips or work.newest("clips")
@@ -147,4 +145,4 @@ def _asked(
         checkpoint = find_checkpoint(work.runs, choices.recipe.stages[1].name)
     protocol = protocol_of(clips, choices.hold_out, choices.cross_format)
     actions = assemble.training_actions(clips, protocol)
-    return clips, checkpoint, teach.configure(actions, to_plain(protocol), max_per_action, who, limits, batch)
+    return clips, checkpoint, teach.configure(actions, to_plain(protocol), max_per_action, who, limits)

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,6 @@ from pipelines.teacher.database import ledger_url
 from pipelines.teacher.ledger import Ledger
 from pipelines.teacher.limits import Limits
 from pipelines.teacher.prices import Prices, find_prices
-from pipelines.teacher.request import TeacherRequest
 from pipelines.teacher.spending import shown_spending, spent_by_model, told_totals
 from pipelines.teacher.who import choose_teacher
 from skeletonllm.errors import RequestError
@@ -56,8 +55,6 @@ class TeachConfig:
     """The versions of the prompts that an `openai` teacher is asked with, by name."""
     limits: Limits = field(default_factory=Limits)
     """How much may be spent and how fast; the chains do not depend on it."""
-    batch: bool = False
-    """Ask by the Batch API; the chains do not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,6 @@ def configure(
     max_per_action: int | None = None,
     who: Settings | None = None,
     limits: Limits | None = None,
-    batch: bool = False,
 ) -> TeachConfig:
     """Who teaches, which clips, up to what.
 
@@ -88,7 +84,6 @@ def configure(
         max_per_action: at most so many clips of an action and shard.
         who: as `choose_teacher` says; by default what the environment names.
         limits: how much may be spent and how fast.
-        batch: ask by the Batch API.
     """
     who = who or choose_teacher(read_settings())
     kind: TeacherKind = "openai" if who.teacher_model else "kinematic"
@@ -101,7 +96,6 @@ def configure(
         max_per_action,
         prompts=teacher_prompt_ids() if kind == "openai" else {},
         limits=limits or Limits(),
-        batch=batch,
     )
 
 
@@ -139,38 +133,17 @@ def run(
             return found
     if config.teacher == "kinematic" or find_dataset(root, build.name, build.fingerprint) is not None:
         return map_shards(build, root, executor, wait=True)
-    if config.batch:
-        _ask_in_batches(root, build, config, ledger)
+    if config.limits.batch:
+        _fill(missing_work(build, root))
         # What no batch has answered is not asked at the full price.
-        build = build_of(clips, checkpoint, replace(config, limits=replace(config.limits, replay=True)), ledger)
-        return map_shards(build, root, executor, wait=True)
+        config = replace(config, limits=replace(config.limits, replay=True))
+        return map_shards(build_of(clips, checkpoint, config, ledger), root, executor, wait=True)
     num_clips = sum(1 for work in missing_work(build, root) for _ in asked_clips(work))
     with (
         closing(open_ledger(ledger)) as opened,
         shown_spending(opened, build.fingerprint, config.limits.caps, num_clips),
     ):
         return map_shards(build, root, executor, wait=True, quiet=True)
-
-
-def _ask_in_batches(root: Path, build: Build, config: TeachConfig, file: Path) -> None:
-    """Bring all replies into the ledger, from where the shards are then made."""
-    from pipelines.teacher.batch import BatchTeacher
-    from pipelines.teacher.rounds import ask_in_rounds, standing
-
-    settings = replace(read_settings(), teacher_model=config.model, teacher_url=config.base_url)
-    with closing(open_ledger(file)) as ledger:
-
-        def open_requests() -> Iterator[TeacherRequest]:
-            for work in missing_work(build, root):
-                draw = drawer(work)
-                for clip in asked_clips(work):
-                    request = standing(clip, draw(clip), config.model, config.base_url, ledger).request
-                    if request is not None:
-                        yield request
-
-        teacher = BatchTeacher(settings, ledger, build.fingerprint, config.limits.caps, prices_of(file))
-        with closing(teacher):
-            ask_in_rounds(teacher, open_requests)
 
 
 def build_of(clips: DatasetRef, checkpoint: CheckpointRef | None, config: TeachConfig, ledger: Path) -> Build:
@@ -181,7 +154,7 @@ def build_of(clips: DatasetRef, checkpoint: CheckpointRef | None, config: TeachC
         name="chains",
         pipeline="teach",
         version=VERSION,
-        config={key: value for key, value in vars(config).items() if key not in ("limits", "batch")},
+        config={key: value for key, value in vars(config).items() if key != "limits"},
         inputs=[clips.fingerprint, *([drawn.fingerprint] if drawn else [])],
         schema="chains",
         process_shard=process_shard,
@@ -283,6 +256,32 @@ def _ask(work: Work, clips: Iterator[Clip]) -> ShardOutput:
                 spent["completion_tokens"] += sum(reply.completion_tokens for reply in one.replies)
                 spent["unanswered"] += isinstance(one.chain, RequestError)
     return chains.output(**spent)
+
+
+def _fill(works: Sequence[Work]) -> None:
+    """Bring all that the shards ask into the ledger, by batches; a shard at a time would wait a day for each."""
+    from pipelines.teacher.ask_in_batch import fill_in_batch
+    from pipelines.teacher.batch import BatchTeacher
+
+    if not works:
+        return
+    work, config = works[0], works[0].config
+    settings = replace(read_settings(), teacher_model=config.model, teacher_url=config.base_url)
+    with closing(open_ledger(work.ledger)) as ledger:
+        teacher = BatchTeacher(settings, ledger, work.budget, config.limits.caps, prices_of(work.ledger))
+        with closing(teacher):
+            fill_in_batch(_Asked(works), drawer(work), teacher, ledger, config.model, config.base_url)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The clips of several shards, any number of times."""
+
+    works: Sequence[Work]
+
+    def __iter__(self) -> Iterator[Clip]:
+        for work in self.works:
+            yield from asked_clips(work)
 
 
 def open_ledger(file: Path) -> Ledger:

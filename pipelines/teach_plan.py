@@ -11,8 +11,8 @@ from pipelines.teach import TeachConfig
 from pipelines.teacher.ledger import Ledger
 from pipelines.teacher.prices import Prices, content_parts, picture_tokens
 from pipelines.teacher.request import TeacherRequest
-from pipelines.teacher.rounds import standing
 from pipelines.teacher.spending import past_answers
+from pipelines.teacher.standing import standing
 from pipelines.teacher.who import told_teacher
 from skeletonllm.errors import ShardError
 from skeletonllm.log import progress
@@ -166,7 +166,7 @@ class Estimate:
     """
 
     def __init__(self, config: TeachConfig, ledger: Ledger, prices: Prices) -> None:
-        self._prices, self._in_batch = prices, config.batch
+        self._prices, self._in_batch = prices, config.limits.batch
         self._price = prices.of(config.model, config.base_url)
         first, again = (past_answers(ledger, config.model, config.base_url, chain_prompt_id(r)) for r in (False, True))
         self._past = first if first.count >= _ENOUGH_ANSWERS else None

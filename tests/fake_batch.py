@@ -3,10 +3,9 @@
 import email
 import email.policy
 import json
-import re
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -205,8 +204,3 @@ def _uploaded(data: bytes, content_type: str) -> bytes:
     form = email.message_from_bytes(head + data, policy=email.policy.HTTP)
     (part,) = [part for part in form.iter_parts() if part.get_filename()]
     return part.get_payload(decode=True) or b""
-
-
-def purposes(steps: Sequence[str]) -> list[str]:
-    """The steps without those that only look."""
-    return [step for step in steps if not re.match("look|list|download", step)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from pipelines.teacher.client import OpenAITeacher
 from pipelines.teacher.request import TeacherReply, TeacherRequest
@@ -19,6 +20,18 @@ _SAMPLING = {"temperature": 0.2, "max_tokens": 1024}
 _DRAWN_AHEAD = 2
 
 Draw = Callable[[Clip], Sequence[bytes]]
+
+
+class Teacher(Protocol):
+    """Whoever answers requests."""
+
+    def ask(self, request: TeacherRequest) -> TeacherReply:
+        """The reply to a request."""
+        ...
+
+    def judge(self, request: TeacherRequest, clip: Clip, chain: ReasoningChain | ChainError) -> None:
+        """Note what a reply was worth."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -64,13 +77,32 @@ def ask_for_chains(
                 if len(waiting) >= at_once + _DRAWN_AHEAD:
                     done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                     yield from (one.result() for one in done)
-                waiting.add(pool.submit(_ask, teacher, place, clip, draw(clip), model, base_url))
+                waiting.add(pool.submit(ask_about, teacher, place, clip, draw(clip), model, base_url))
             while waiting:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 yield from (one.result() for one in done)
         finally:
             if waiting:  # an error, or nobody reads on: what waits is not sent
                 teacher.end(TeacherError("the asking was stopped"))
+
+
+def ask_about(
+    teacher: Teacher, place: int, clip: Clip, pictures: Sequence[bytes], model: str, base_url: str
+) -> Answered:
+    """A clip's chain: asked once more where the joints contradict the first.
+
+    Raises:
+        TeacherError: as the teacher does, unless it is about this one request.
+    """
+    replies: list[TeacherReply] = []
+    chain = None
+    try:
+        chain, request = _ask_with_room(teacher, chain_request(clip, pictures, model, base_url), clip, replies)
+        if isinstance(chain, ReasoningChain) and chain.verdict == "rejected":
+            chain, _ = _ask_with_room(teacher, repair_request(request, chain), clip, replies)
+    except RequestError as error:
+        chain = chain or error  # a chain that could not be repaired keeps its own reasons
+    return Answered(place, clip, chain, tuple(replies))
 
 
 def chain_request(clip: Clip, pictures: Sequence[bytes], model: str, base_url: str) -> TeacherRequest:
@@ -102,22 +134,8 @@ def read_chain(reply: TeacherReply, request: TeacherRequest, clip: Clip) -> Reas
     return verify_chain(chain, clip)
 
 
-def _ask(
-    teacher: OpenAITeacher, place: int, clip: Clip, pictures: Sequence[bytes], model: str, base_url: str
-) -> Answered:
-    replies: list[TeacherReply] = []
-    chain = None
-    try:
-        chain, request = _ask_with_room(teacher, chain_request(clip, pictures, model, base_url), clip, replies)
-        if isinstance(chain, ReasoningChain) and chain.verdict == "rejected":
-            chain, _ = _ask_with_room(teacher, repair_request(request, chain), clip, replies)
-    except RequestError as error:
-        chain = chain or error  # a chain that could not be repaired keeps its own reasons
-    return Answered(place, clip, chain, tuple(replies))
-
-
 def _ask_with_room(
-    teacher: OpenAITeacher, request: TeacherRequest, clip: Clip, replies: list[TeacherReply]
+    teacher: Teacher, request: TeacherRequest, clip: Clip, replies: list[TeacherReply]
 ) -> tuple[ReasoningChain | ChainError, TeacherRequest]:
     """The chain of a request; asked once more with twice the room where the answer was cut."""
     replies.append(teacher.ask(request))

@@ -288,11 +288,13 @@ class BatchTeacher:
         found = reconcile(attempts, (line for file in remote.files for line in self._server.lines(file)))
         counts = found.counts
         logger.info(
-            "batch %s: %s of %d submitted%s",
+            "batch %s: %s of %d submitted (lines that cannot be read: %d, about others: %d, twice: %d)",
             batch.name,
             ", ".join(f"{number} {state}" for state, number in counts.items()),
             len(attempts),
-            f"; {found.num_unknown} lines about requests that nobody made" if found.num_unknown else "",
+            found.num_broken,
+            found.num_unknown,
+            found.num_twice,
         )
         # Where the files tell of as many requests as the server counts, no other was worked on, and so none was charged.
         lost = remote.num_ended is None or counts["ok"] + counts["failed"] < remote.num_ended

@@ -10,21 +10,21 @@ from typing import Any
 
 from pipelines.settings import Settings
 from pipelines.teacher.faults import LONGEST_BACKOFF_S, Fault, backoff_s, kind_of_status, retry_after_s
+from pipelines.teacher.form import OPTIONS, Form
 from pipelines.teacher.ledger import Attempt, Ledger, Wait
 from pipelines.teacher.limits import Gate, Limits, Pacer
 from pipelines.teacher.prices import Price, Prices
 from pipelines.teacher.request import TeacherReply, TeacherRequest
-from skeletonllm.errors import BudgetError, ChainError, RequestError, TeacherBusyError, TeacherError
-from skeletonllm.reasoning.chain import CHAIN_SCHEMA, ReasoningChain
+from skeletonllm.answer.address import OPENAI_URL
+from skeletonllm.answer.connect import connect
+from skeletonllm.errors import BudgetError, ChainError, ConfigError, RequestError, TeacherBusyError, TeacherError
+from skeletonllm.reasoning.chain import ReasoningChain
 from skeletonllm.skeleton.clip import Clip
 
 logger = logging.getLogger(__name__)
 
-OPENAI_URL = "https://api.openai.com/v1"
 _TIMEOUT_S = 300.0
 _LOOK_AGAIN_S = 0.1
-# Options that not every server knows, and what to send instead; the error message of such a server names them.
-_OPTIONS = ("response_format", "max_tokens", "temperature")
 
 
 class OpenAITeacher:
@@ -59,10 +59,21 @@ class OpenAITeacher:
         self._first_wait_s = first_wait_s
         self._address = settings.teacher_url or OPENAI_URL
         self._prices.check(settings.teacher_model, self._address, self._limits.caps)
-        self._client = None if self._limits.replay else _connect(settings, self._address, timeout_s)
-        self._gate = Gate(self._limits.at_once)
+        self._client = (
+            None
+            if self._limits.replay
+            else connect(
+                settings.teacher_url,
+                settings.teacher_key,
+                settings.rules,
+                timeout_s,
+                api_version=settings.teacher_api_version,
+            )
+        )
+        # Where the pace is set, there is nothing to be learned by a first request alone.
+        self._gate = Gate(self._limits.at_once, self._limits.at_once if self._limits.requests_per_minute else 1)
         self._pacer = Pacer(f"{self._address} {settings.teacher_model}", self._limits)
-        self._unknown: set[str] = set()
+        self._form = Form()
         self._answered_at = 0.0
         self._ended = threading.Event()
         self._why: TeacherError | None = None
@@ -81,7 +92,8 @@ class OpenAITeacher:
             known = self._ledger.reply(request.key)
             if known is None:
                 raise RequestError(
-                    f"request {request.key[:12]}: the ledger has no reply; run without replay to ask for it"
+                    self._ledger.last_reason(request.key)
+                    or f"request {request.key[:12]}: the ledger has no reply; run without replay to ask for it"
                 )
             return known
         met: Counter[str] = Counter()
@@ -143,8 +155,12 @@ class OpenAITeacher:
                 self._ledger.fail(attempt, "nobody is asked any more")
                 self._check_ended()
         self._ledger.mark_sent(attempt)
+        self._pacer.hold()
         try:
             came = self._post(request, attempt)
+        except ConfigError:  # its name leads where nothing is sent to
+            self._ledger.fail(attempt, "its address must not be asked")
+            raise
         except BaseException as error:  # such as Ctrl-C: it was sent, and nobody will know what came of it
             self._ledger.fail(attempt, f"{type(error).__name__} while it was under way", in_doubt=True)
             raise
@@ -181,42 +197,35 @@ class OpenAITeacher:
         import openai
 
         who = f"teacher {request.model} at {self._address}"
-        arguments = self._arguments(request.sampling)
+        body = self._form.body(request.model, request.messages, request.sampling)
         # Another form is another request to a server that knows idempotency keys.
-        form = "".join(f"-{option}" for option in _OPTIONS if option in self._unknown and option in request.sampling)
+        form = "".join(
+            f"-{option}" for option in OPTIONS if option in self._form.unknown and option in request.sampling
+        )
         assert self._client is not None
         try:
             response = self._client.post(
                 "/chat/completions",
                 cast_to=httpx2.Response,
-                body={"model": request.model, "messages": request.messages, **arguments},
+                body=body,
                 options={"headers": {"Idempotency-Key": attempt.key + form}},
             )
         except openai.APIConnectionError as error:
             return _connection_fault(error, who)
         except openai.APIStatusError as error:
             self._pacer.read(error.response.headers)
-            return self._status_fault(error, arguments, who)
+            return self._status_fault(error, body, who)
         self._pacer.read(response.headers)
         return self._read(response, request, attempt, who)
 
-    def _arguments(self, sampling: dict[str, Any]) -> dict[str, Any]:
-        schema = {"type": "json_schema", "json_schema": {"name": "chain", "strict": True, "schema": CHAIN_SCHEMA}}
-        arguments = {**sampling, "response_format": schema}
-        if "max_tokens" in self._unknown and "max_tokens" in sampling:
-            arguments["max_completion_tokens"] = sampling["max_tokens"]  # its name with newer OpenAI models
-        return {name: value for name, value in arguments.items() if name not in self._unknown}
-
-    def _status_fault(self, error: Any, arguments: dict[str, Any], who: str) -> Fault:
+    def _status_fault(self, error: Any, body: dict[str, Any], who: str) -> Fault:
         status, headers = error.status_code, error.response.headers
         kind = kind_of_status(status, error.code)
         said = " ".join(str(error.message).split())[:200]
         if kind == "bad request":
-            named = said.replace("json_schema", "response_format")
-            unknown = next((option for option in _OPTIONS if option in arguments and option in named), None)
+            unknown = self._form.learn(said, body)
             if unknown is not None:
                 logger.info("%s does not take %s (%.100s); going on without it", who, unknown, said)
-                self._unknown.add(unknown)
                 return Fault("other form", f"{who}: does not take {unknown}", status)
             return Fault(kind, f"{who}: does not take this request, status {status} ({said})", status)
         if kind == "refused":
@@ -256,20 +265,6 @@ class OpenAITeacher:
             received_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
             cost=cost,
         ), str(plain.get("id") or "")
-
-
-def _connect(settings: Settings, address: str, timeout_s: float) -> Any:
-    import openai
-
-    options = {
-        "api_key": settings.teacher_key or "none",  # local servers ask for no key, the package does
-        "max_retries": 0,
-        # A redirect would take the clips, and perhaps the key, to whoever is named there.
-        "http_client": openai.DefaultHttpxClient(follow_redirects=False, timeout=timeout_s),
-    }
-    if settings.teacher_api_version:
-        return openai.AzureOpenAI(azure_endpoint=address, api_version=settings.teacher_api_version, **options)
-    return openai.OpenAI(base_url=address, **options)
 
 
 def _connection_fault(error: Exception, who: str) -> Fault:

@@ -235,6 +235,11 @@ class Ledger:
         """The reply to a request, if there is one."""
         return self.database.do(lambda connection: _known_reply(connection, key))
 
+    def last_reason(self, key: str) -> str:
+        """Why the last attempt at a request brought no reply; empty where there was none."""
+        query = select(ATTEMPT.c.reason).where(ATTEMPT.c.key == key).order_by(ATTEMPT.c.id.desc()).limit(1)
+        return self.database.do(lambda connection: connection.scalar(query)) or ""
+
     def bury(self) -> None:
         """End what dead processes left."""
         self.database.do(_bury)
@@ -283,7 +288,7 @@ class Ledger:
             return wait
         now = time.time()
         if not earlier:
-            connection.execute(insert(REQUEST), _request_row(request, key, now))
+            connection.execute(_NEW_REQUEST, _request_row(request, key, now))
         spent = {"name": budget, "requests": 1, "tokens": bound.tokens, "cost": _nano(bound.cost)}
         if connection.execute(_ADD, {"is": budget, **spent}).rowcount == 0:
             connection.execute(insert(BUDGET), spent)
@@ -297,7 +302,7 @@ class Ledger:
             "cost": spent["cost"],
             "reserved_at": now,
         }
-        made = connection.execute(insert(ATTEMPT), row).inserted_primary_key
+        made = connection.execute(_NEW_ATTEMPT, row).inserted_primary_key
         assert made is not None
         return Attempt(made[0], key, len(earlier) + 1, bound)
 
@@ -317,7 +322,7 @@ def settle_within(
     }
     _end(connection, attempt.id, row)
     if connection.execute(_REPLY, {"key": attempt.key}).first() is None:  # a reply is written once and stays
-        connection.execute(insert(REPLY), {"key": attempt.key, "reply": json.dumps(asdict(reply))})
+        connection.execute(_NEW_REPLY, {"key": attempt.key, "reply": json.dumps(asdict(reply))})
 
 
 def fail_within(
@@ -328,6 +333,7 @@ def fail_within(
     _end(connection, attempt.id, {**state, "http_status": http_status, "reason": reason.replace("\0", "")[:500]})
 
 
+_NEW_ATTEMPT, _NEW_REQUEST, _NEW_REPLY = insert(ATTEMPT), insert(REQUEST), insert(REPLY)
 _REPLY = select(REPLY.c.reply).where(REPLY.c.key == bindparam("key"))
 _ATTEMPTS = select(ATTEMPT.c.state, ATTEMPT.c.owner, ATTEMPT.c.batch).where(ATTEMPT.c.key == bindparam("key"))
 _SENT = (
@@ -337,6 +343,12 @@ _SENT = (
 )
 _ATTEMPT = select(ATTEMPT.c.state, ATTEMPT.c.budget, ATTEMPT.c.tokens, ATTEMPT.c.cost).where(
     ATTEMPT.c.id == bindparam("is")
+)
+_ENDED = ("prompt_tokens", "completion_tokens", "http_status", "response_id", "reason")
+_SET_END = (
+    update(ATTEMPT)
+    .where(ATTEMPT.c.id == bindparam("is"))
+    .values({name: bindparam(name) for name in ("state", "tokens", "cost", *_ENDED, "ended_at")})
 )
 _SPENT = select(BUDGET.c.requests, BUDGET.c.tokens, BUDGET.c.cost).where(BUDGET.c.name == bindparam("name"))
 _ADD = (
@@ -380,8 +392,9 @@ def _turn(connection: Connection, pace: Pace) -> float:
     if pace.tokens is not None:
         at = max(at, token_at)
         token_at = at + 60.0 * pace.counted_tokens / pace.tokens
-    row = {"next_request_at": request_at, "next_token_at": token_at, "paused_until": paused_until}
-    connection.execute(_SET_PACE, {"is": pace.name, **row})
+    after = (request_at, token_at, paused_until)
+    if row is None or after != tuple(row):
+        connection.execute(_SET_PACE, {"is": pace.name, **dict(zip(_PACE.selected_columns.keys(), after, strict=True))})
     return at
 
 
@@ -448,6 +461,8 @@ def _over(
     connection: Connection, bound: Bound, caps: Caps, budget: str, less: tuple[int, int, int] = (0, 0, 0)
 ) -> str | None:
     """Which cap one more request would pass, in a sentence."""
+    if caps == Caps():
+        return None
     row = connection.execute(_SPENT, {"name": budget}).first() or (0, 0, 0)
     requests, tokens, cost = (have - free for have, free in zip(row, less, strict=True))
     wanted = _nano(bound.cost)
@@ -483,7 +498,8 @@ def _end(connection: Connection, attempt: int, row: dict[str, Any]) -> None:
         "tokens": row.get("tokens", before.tokens) - before.tokens,
         "cost": row.get("cost", before.cost) - before.cost,
     }
-    connection.execute(update(ATTEMPT).where(ATTEMPT.c.id == attempt).values(**row, ended_at=time.time()))
+    kept = {"tokens": before.tokens, "cost": before.cost, **dict.fromkeys(_ENDED), **row, "ended_at": time.time()}
+    connection.execute(_SET_END, {"is": attempt, **kept})
     connection.execute(_ADD, {"is": before.budget, **change})
 
 

@@ -11,9 +11,10 @@ from pipelines.teacher.ledger import Bound, Caps, Pace
 from pipelines.teacher.request import TeacherReply
 from skeletonllm.errors import ConfigError
 
-# The clocks of two machines, and the moment between leave and the first byte, are not exact: this much slower is safe.
-_SHARE_OF_ALLOWED = 0.98
-_FIRST_AT_ONCE = 4.0
+# Turns are a little rarer than allowed, so that a turn that was missed by a moment can be made up for, and requests of one
+# process never come faster than allowed meanwhile.
+_SHARE_OF_TURNS = 0.975
+_SHARE_AT_MOST = 0.99
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Limits:
         requests_per_minute: over all processes that share the ledger; a lower limit that the server names wins.
         tokens_per_minute: likewise.
         at_once: requests under way at most, of one process. It begins with a few, and takes more while all is well.
+        batch: ask by the Batch API: at half the price, within a day.
         replay: take replies from the ledger alone and ask nobody.
     """
 
@@ -36,6 +38,7 @@ class Limits:
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     at_once: int = 16
+    batch: bool = False
     replay: bool = False
 
     def __post_init__(self) -> None:
@@ -59,10 +62,11 @@ class Gate:
 
     Args:
         most: never more.
+        first: to begin with. One alone learns from the headers what is allowed, before the others come.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most, self._allowed, self._inside = float(most), min(_FIRST_AT_ONCE, float(most)), 0
+    def __init__(self, most: int, first: int = 1) -> None:
+        self._most, self._allowed, self._inside = float(most), float(first), 0
         self._changed = threading.Condition()
         self._is_starting = True  # doubles each round trip, until the first sign of trouble
         self._slowed_at = 0.0
@@ -109,18 +113,27 @@ class Pacer:
         self._name, self._lock = name, threading.Lock()
         self._requests, self._tokens = limits.requests_per_minute, limits.tokens_per_minute
         self._bound_tokens = self._real_tokens = 0
-        self._paused_until = 0.0
+        self._paused_until = self._last_at = 0.0
 
     def pace(self, bound: Bound) -> Pace:
         """What the next request is to be counted as. Tokens are those that requests really took, on average."""
         with self._lock:
             share = self._real_tokens / self._bound_tokens if self._bound_tokens else 1.0
-            requests, tokens = (one and one * _SHARE_OF_ALLOWED for one in (self._requests, self._tokens))
+            requests, tokens = (one and one * _SHARE_OF_TURNS for one in (self._requests, self._tokens))
             return Pace(self._name, requests, tokens, bound.tokens * share, self._paused_until)
 
     def wait_s(self, send_at: float) -> float:
         """How much longer to hold a request that has leave for a moment; the server may have asked for a pause since."""
         return max(send_at, self._paused_until) - time.time()
+
+    def hold(self) -> None:
+        """Keep a moment's distance from the request before, of whichever thread."""
+        with self._lock:
+            now = time.monotonic()
+            apart_s = 60.0 / (self._requests * _SHARE_AT_MOST) if self._requests else 0.0
+            self._last_at = max(now, self._last_at + apart_s)
+            wait_s = self._last_at - now
+        time.sleep(wait_s)
 
     def pause(self, seconds: float) -> None:
         """Send nothing for so long."""

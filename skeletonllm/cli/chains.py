@@ -67,7 +67,6 @@ def chains(
         "cross_format": None if cross_format is None else list(cross_format),
         "teacher": teacher,
         "max_per_action": max_per_action,
-        "batch": batch,
     }
     limits: dict[str, Any] = {
         "max_cost": max_cost,
@@ -76,6 +75,7 @@ def chains(
         "requests_per_minute": requests_per_minute,
         "tokens_per_minute": tokens_per_minute,
         "at_once": at_once,
+        "batch": batch,
         "replay": replay,
     }
     if plan:

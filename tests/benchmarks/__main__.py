@@ -38,6 +38,7 @@ from tests.benchmarks.reading import readers
 from tests.benchmarks.recognize import recognitions
 from tests.benchmarks.renderer import whole_renderer
 from tests.benchmarks.shards import shards
+from tests.benchmarks.teaching import teaching
 
 
 def reasoning(clips: list[Clip], runs: int) -> Iterator[Row]:
@@ -150,6 +151,7 @@ _PARTS: dict[str, Callable[[list[Clip], Path, int], Iterator[Row]]] = {
     "ranking": lambda clips, root, runs: ranking(clips, runs),
     "foreground": lambda clips, root, runs: foreground(clips, runs),
     "recognize": lambda clips, root, runs: recognitions(clips, runs),
+    "teaching": lambda clips, root, runs: teaching(runs),
 }
 
 

@@ -21,7 +21,7 @@ def test_nothing_is_set_in_an_empty_environment():
 def test_settings_come_from_the_environment_without_line_ends(monkeypatch):
     for name, value in zip(NAMES, ("gpt", "https://h:1/v1", "sk-1\n", "auto"), strict=True):
         monkeypatch.setenv(name, value)
-    assert read_settings() == Settings("gpt", "https://h:1/v1", "sk-1", "auto")
+    assert read_settings() == Settings("gpt", "https://h:1/v1", "sk-1", ray_address="auto")
 
 
 def test_a_key_is_in_no_repr(monkeypatch):

@@ -52,7 +52,7 @@ def test_a_plan_counts_requests_tokens_and_cost_and_asks_nobody(planned, tmp_pat
 def test_what_is_paid_for_has_a_cost_and_an_unknown_price_is_said(planned):
     paid = by_kind(planned("https://api.example.org/v1"))["to be asked"]
     assert 0 < paid.cost < paid.most_cost
-    half = by_kind(planned("https://api.example.org/v1", batch=True))["to be asked"]
+    half = by_kind(planned("https://api.example.org/v1", limits=Limits(batch=True)))["to be asked"]
     assert half.cost == pytest.approx(paid.cost / 2)
     unknown = planned("https://api.example.org/v1", model="nobody-knows-me")
     assert by_kind(unknown)["to be asked"].cost is None

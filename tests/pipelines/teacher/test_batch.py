@@ -266,7 +266,7 @@ def test_two_runs_at_once_pay_once(ask, ledger):
 WORDS = ("ok", "half expired", "half cancelled", "half lost", "half failed", "half tired", "cut", "shuffled twice")
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(
     script=st.lists(st.sampled_from(WORDS), max_size=5),
     faults=st.lists(st.sampled_from([200, 200, 200, 429, 500, 502]), max_size=8),
