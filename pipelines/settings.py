@@ -17,14 +17,14 @@ class Settings:
     """OPENAI_BASE_URL; empty means the OpenAI API itself."""
     teacher_key: str = field(default="", repr=False)
     """OPENAI_API_KEY."""
+    ray_address: str = ""
+    """RAY_ADDRESS; empty means a Ray of this process."""
     teacher_api_version: str = ""
     """OPENAI_API_VERSION; given, the server is spoken to as Azure does."""
     ledger_url: str = field(default="", repr=False)
     """SKELETONLLM_LEDGER_URL, which may hold a password; empty means a SQLite file in the work folder."""
     prices_file: str = ""
     """SKELETONLLM_PRICES; empty means `prices.toml` in the work folder, if there is one."""
-    ray_address: str = ""
-    """RAY_ADDRESS; empty means a Ray of this process."""
 
 
 def read_settings() -> Settings:
