@@ -128,14 +128,21 @@ def finish(fake: FakeTeacher, ledger: str, count: int, limits: Limits) -> dict[s
     raise AssertionError("the server stayed busy")
 
 
+def check_cap(fake: FakeTeacher, ledger: str, limits: Limits) -> None:
+    """By the server's own count and by the ledger's no cap is passed."""
+    with closing(Ledger.open(ledger)) as opened:
+        totals = opened.totals("kills")
+    assert fake.charges.total() <= totals.requests <= (limits.max_requests or totals.requests)
+    assert fake.tokens <= totals.tokens <= (limits.max_tokens or totals.tokens)
+
+
 def check(fake: FakeTeacher, ledger: str, ends: dict[str, str], limits: Limits) -> None:
     """The server's own count against the ledger's and the cap."""
     with closing(Ledger.open(ledger)) as opened:
         totals = opened.totals("kills")
     assert all(end in ("accepted", "rejected") or end.startswith("reason: ") for end in ends.values())
     assert totals.reserved == 0
-    assert fake.charges.total() <= totals.requests <= (limits.max_requests or totals.requests)
-    assert fake.tokens <= totals.tokens <= (limits.max_tokens or totals.tokens)
+    check_cap(fake, ledger, limits)
     assert max(fake.charges.values()) == 1
 
 
@@ -155,6 +162,7 @@ def main() -> None:
     given = parser.parse_args()
     chance, began, killed = random.Random(given.seed), time.monotonic(), 0
     limits = Limits(max_tokens=1_000_000, at_once=8)
+    tight = replace(limits, max_requests=given.clips // 2)  # for the first half of the kills
     with (
         tempfile.TemporaryDirectory() as folder,
         FakeTeacher(answer=answer, faults=given.faults, seed=given.seed, latency_s=0.02) as fake,
@@ -163,7 +171,8 @@ def main() -> None:
         while killed < given.times:
             # First by name, then at random moments; every third time two at once.
             die_at = POINTS[killed] if killed < len(POINTS) else ""
-            children = [start(fake.url, ledger, given.clips, limits, die_at) for _ in range(1 + (killed % 3 == 2))]
+            allowed = tight if killed < given.times // 2 else limits
+            children = [start(fake.url, ledger, given.clips, allowed, die_at) for _ in range(1 + (killed % 3 == 2))]
             for child in children:
                 if die_at:
                     child.join(_TIMEOUT_S)
@@ -171,8 +180,11 @@ def main() -> None:
                     kill_after(child, fake, chance.randint(1, 20), chance.uniform(0, 0.05))
                 killed += child.exitcode == -signal.SIGKILL
             print(f"{killed} kills, {fake.count} requests, {fake.charges.total()} charged", flush=True)
+            if allowed is tight:
+                check_cap(fake, ledger, tight)
             if all(child.exitcode == 0 for child in children):
-                given.clips += 40  # all done before it could be killed: more to do
+                given.clips += 40  # all done before it could be killed, or the cap is reached: more to do
+                tight = replace(tight, max_requests=(tight.max_requests or 0) + 40)
         ends = finish(fake, ledger, given.clips, limits)
         check(fake, ledger, ends, limits)
         with closing(Ledger.open(ledger)) as opened:

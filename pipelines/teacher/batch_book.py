@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from pipelines.teacher.database import ATTEMPT, BATCH, OWNER
-from pipelines.teacher.ledger import OPEN, Attempt, Bound, Ledger, fail_within, settle_within
+from pipelines.teacher.entries import OPEN, fail, settle
+from pipelines.teacher.ledger import Attempt, Bound, Ledger
 from pipelines.teacher.owners import is_alive, this_owner
 from pipelines.teacher.request import TeacherReply
 
@@ -165,9 +166,9 @@ def _settle(connection: Connection, name: str, ends: Mapping[str, TeacherReply |
     for attempt in _open(connection, name, keys):
         end = ends[attempt.key]
         if isinstance(end, TeacherReply):
-            settle_within(connection, attempt, end)
+            settle(connection, attempt, end)
         else:
-            fail_within(connection, attempt, end.reason, end.http_status, end.in_doubt)
+            fail(connection, attempt, end.reason, end.http_status, end.in_doubt)
 
 
 def _open(connection: Connection, name: str, keys: Sequence[str] | None = None) -> list[Attempt]:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pipelines.settings import Settings
 from pipelines.teacher import batch_book
 from pipelines.teacher.batch import BatchTeacher, Patience
-from pipelines.teacher.ledger import Caps, Ledger, settle_within
+from pipelines.teacher.entries import settle
+from pipelines.teacher.ledger import Caps, Ledger
 from pipelines.teacher.prices import Price, Prices
 from pipelines.teacher.request import TeacherRequest
 from skeletonllm.errors import BudgetError, DataError, RequestError, TeacherBusyError, TeacherError
@@ -239,13 +240,13 @@ def test_a_run_that_fails_while_it_writes_down_replies_goes_on_where_it_was(ask,
         if len(written) == 2:
             raise RuntimeError("the disk is full")
         written.append(attempt)
-        settle_within(connection, attempt, reply)
+        settle(connection, attempt, reply)
 
     monkeypatch.setattr(batch_book, "_TOGETHER", 1)
     with FakeBatches() as fake:
         requests = requests_to(fake.url)
         with monkeypatch.context() as patched:
-            patched.setattr(batch_book, "settle_within", dying)
+            patched.setattr(batch_book, "settle", dying)
             with pytest.raises(DataError, match="disk is full"):
                 ask(fake, requests)
         assert sum(ledger.reply(request.key) is not None for request in requests) == 2

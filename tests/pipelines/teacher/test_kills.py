@@ -6,7 +6,7 @@ import pytest
 from pipelines.teacher.ledger import Ledger
 from pipelines.teacher.limits import Limits
 from tests.fake_teacher import FakeTeacher
-from tests.teacher_kills import POINTS, answer, check, finish, start
+from tests.teacher_kills import POINTS, answer, check, check_cap, finish, start
 
 
 @pytest.mark.slow
@@ -14,6 +14,10 @@ def test_runs_killed_at_every_point_among_faults_end_each_clip_once_and_pay_for_
     """The small version of `python -m tests.teacher_kills`."""
     ledger, limits = f"sqlite:///{tmp_path}/ledger.sqlite", Limits(max_tokens=300_000, at_once=4)
     with FakeTeacher(answer=answer, faults=0.3, seed=1) as fake:
+        tight = Limits(max_requests=7, at_once=4)
+        for point in ("after send", "after mark"):  # the second has too little left to come so far
+            start(fake.url, ledger, 30, tight, die_at=point).join(60)
+            check_cap(fake, ledger, tight)
         for point in POINTS:
             child = start(fake.url, ledger, 30, limits, die_at=point)
             child.join(60)
