@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tyro
 
 from skeletonllm.cli import answer, compare, convert, data, draw, explain, learn, look, machine, serve, share
+from skeletonllm.cli.chains import chains
 from skeletonllm.cli.ingest import ingest
 from skeletonllm.cli.verify import verify
 from skeletonllm.errors import SkeletonLLMError
@@ -20,7 +21,7 @@ _VERBS = {
     "render": draw.render,
     "convert": convert.convert,
     "mine": learn.mine,
-    "chains": learn.chains,
+    "chains": chains,
     "verify": verify,
     "train": learn.train,
     "evaluate": learn.evaluate,
