@@ -19,6 +19,10 @@ class Settings:
     """OPENAI_API_KEY."""
     ray_address: str = ""
     """RAY_ADDRESS; empty means a Ray of this process."""
+    ray_has_token: bool = False
+    """Whether RAY_AUTH_MODE is `token`."""
+    ray_insecure: bool = False
+    """Whether SKELETONLLM_RAY_INSECURE is 1: other machines' clusters may be joined without a token."""
 
 
 def read_settings() -> Settings:
@@ -32,6 +36,8 @@ def read_settings() -> Settings:
         teacher_url=_read("OPENAI_BASE_URL"),
         teacher_key=_read("OPENAI_API_KEY"),
         ray_address=_read("RAY_ADDRESS"),
+        ray_has_token=_read("RAY_AUTH_MODE") == "token",
+        ray_insecure=_read("SKELETONLLM_RAY_INSECURE") == "1",
     )
     if settings.teacher_model and settings.teacher_url:
         _check_address(settings.teacher_url)
