@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from skeletonllm.cli import answer, compare, convert, data, draw, explain, learn, look, machine, serve, share
+from skeletonllm.cli import answer, compare, convert, data, doctor, draw, explain, learn, look, machine, serve, share
 from skeletonllm.cli.ingest import ingest
 from skeletonllm.errors import SkeletonLLMError
 
@@ -30,6 +30,7 @@ _VERBS = {
     "merge": share.merge,
     "export": share.export,
     "push": share.push,
+    "doctor": doctor.doctor,
     "env": machine.env,
 }
 
