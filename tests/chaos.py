@@ -131,7 +131,7 @@ class Cluster:
         for described in yaml.safe_load((ROOT / "infra/prefect/automations.yaml").read_text()):
             if described["trigger"]["posture"] == "Proactive":
                 described["trigger"]["within"] = _ZOMBIE_S
-                _get(f"{self.api}/automations/", described)
+                _answered(f"{self.api}/automations/", described)
         wait_for(self.head_answers, 180, "the head of the cluster")
         self.services["raylet"].start()
         self.services["worker"].start()
@@ -178,9 +178,9 @@ class Cluster:
 
     def retrain(self, source: Path, workdir: Path) -> str:
         """Ask for a retraining; the id of its run."""
-        deployment = _get(f"{self.api}/deployments/name/retrain/retrain")
+        deployment = _answered(f"{self.api}/deployments/name/retrain/retrain")
         parameters = {"source": str(source), "workdir": str(workdir), "recipe": "smoke", "cross_format": ["bvh"]}
-        return _get(f"{self.api}/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"]
+        return _answered(f"{self.api}/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"]
 
     def state(self, run: str) -> str:
         answer = _get(f"{self.api}/flow_runs/{run}")
@@ -199,7 +199,7 @@ class Cluster:
 
     def blocked(self) -> int:
         """Slots of the deployment that somebody holds."""
-        deployment = _get(f"{self.api}/deployments/name/retrain/retrain")
+        deployment = _answered(f"{self.api}/deployments/name/retrain/retrain")
         return deployment["global_concurrency_limit"]["active_slots"]
 
 
@@ -275,16 +275,25 @@ def wait_for(is_so: Callable[[], Any], seconds: float, what: str, meanwhile: Cal
 
 
 def _get(url: str, sent: Any = None) -> Any:
-    """What the API answers to a question, or to something that is sent; None where it does not answer."""
+    """What the API answers to a question, or to something that is sent; None where it does not answer now."""
     data = None if sent is None else json.dumps(sent).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
+        if error.code == 503:  # SQLite, which the server has here, was busy: ask again
+            return None
         raise AssertionError(f"{url}: {error.code} {error.read().decode()[:500]}") from error
     except OSError:
         return None
+
+
+def _answered(url: str, sent: Any = None) -> Any:
+    """The same, until it answers."""
+    found: list[Any] = []
+    wait_for(lambda: (answer := _get(url, sent)) is not None and (found.append(answer) or True), 120, url)
+    return found[0]
 
 
 def _free_port() -> int:
