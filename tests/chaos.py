@@ -141,7 +141,9 @@ class Cluster:
             service.stop()
 
     def _prefect(self, *arguments: str) -> None:
-        subprocess.run([str(BIN / "prefect"), *arguments], env=self.environment, cwd=ROOT, check=True)
+        subprocess.run(
+            [str(BIN / "prefect"), *arguments], env=self.environment, cwd=ROOT, check=True, capture_output=True
+        )
 
     def head_answers(self) -> bool:
         host, _, port = self.environment["RAY_ADDRESS"].rpartition(":")
@@ -163,9 +165,7 @@ class Cluster:
 
     def flows(self) -> list[int]:
         """Processes that execute a flow run."""
-        return [
-            pid for pid, command in marked(self.environment[_MARK]) if "flow-run" in command and "execute" in command
-        ]
+        return [pid for pid, command in marked(self.environment[_MARK]) if "-m prefect.engine" in command]
 
     def revive(self) -> None:
         """What supervisors do: whatever has ended is started again."""
@@ -334,6 +334,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="a folder to work in, which is kept")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left behind
     place = (given.keep or Path(tempfile.mkdtemp(prefix="chaos-"))).resolve()
     source = place / "source"
     write_sample_data(source, num_performers=2)
