@@ -94,7 +94,7 @@ def promote(
         raise ConfigError(f"tolerance is {tolerance}, must be a share from 0 to below 1, such as 0.01")
     promoted = read_promoted(workdir)
     if promoted is not None and promoted.checkpoint.fingerprint == candidate.fingerprint:
-        return _decided(candidate, True, f"is the promoted student already: {promoted.reason}")
+        return _decided(candidate, True, f"it is so already ({promoted.reason})")
     answers = ask(candidate)
     rights = _rights(clips, answers)
     if not rights:
