@@ -90,7 +90,7 @@ class Cluster:
             "PREFECT_HOME": str(place / "prefect"),
             "PREFECT_API_URL": self.api,
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(_HEARTBEAT_S),
-            # In memory, as it is by default, a server forgets at its death who holds a slot: it is held for ever.
+            # By default leases of slots are kept in memory, and a run that cannot renew its own is ended.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_WORKER_QUERY_SECONDS": "2",

@@ -88,7 +88,7 @@ def test_volumes_networks_and_scripts_are_there(compose, services):
     assert "work:/work" in services["ray-head"]["volumes"]
 
 
-def test_a_server_that_is_killed_remembers_who_holds_a_slot(services):
+def test_a_server_that_starts_again_still_knows_who_holds_a_slot(services):
     kept = services["prefect-server"]["environment"]["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"]
     assert kept.endswith("filesystem")
 
