@@ -101,7 +101,7 @@ def prefect_api(url: str) -> Finding:
         return Finding(
             "prefect",
             "fault",
-            f"the API at {_shown(url)} does not answer ({error})",
+            f"the API at {_shown(url)} does not answer ({_why(error)})",
             "start it (`prefect server start`), or unset PREFECT_API_URL",
         )
     if abs(late_s) > _CLOCK_S:
@@ -125,7 +125,7 @@ def ray(settings: "Settings") -> Iterator[Finding]:
         try:
             check_cluster(settings)
         except ConfigError as error:
-            yield Finding("ray", "fault", str(error), "set one of them before anything is run")
+            yield Finding("ray", "fault", str(error))
             return
         parts = urlsplit(address if "//" in address else f"//{address}")
         if parts.port is None:
@@ -182,7 +182,7 @@ def _answers(url: str) -> Finding:
         return Finding("teacher online", "ok", f"{url} answers ({error.code} to a question without a key)")
     except (OSError, ValueError) as error:
         advice = "is the server running, the address right, a proxy needed?"
-        return Finding("teacher online", "fault", f"{url} does not answer ({error})", advice)
+        return Finding("teacher online", "fault", f"{url} does not answer ({_why(error)})", advice)
     return Finding("teacher online", "ok", f"{url} answers")
 
 
@@ -211,7 +211,9 @@ def open_files() -> Finding:
     few, enough = _FILES
     if soft == resource.RLIM_INFINITY or soft >= enough:
         return Finding("open files", "ok", told)
-    advice = f"ulimit -n {enough if hard == resource.RLIM_INFINITY else min(hard, 65536)}"
+    advice = f"ulimit -n {enough}"
+    if hard != resource.RLIM_INFINITY and hard < enough:
+        advice = f"raise the hard limit, {hard}: limits.conf, LimitNOFILE= of the service, --ulimit of the container"
     return Finding("open files", "fault" if soft < few else "warning", f"{told} at most, {enough} are enough", advice)
 
 
@@ -312,6 +314,11 @@ def _is_open(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def _why(error: Exception) -> str:
+    """What urllib wraps, without its wrapping."""
+    return str(getattr(error, "reason", error))
 
 
 def _shown(url: str) -> str:
