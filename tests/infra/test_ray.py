@@ -212,4 +212,5 @@ def test_the_same_command_makes_the_same_job_so_that_ray_refuses_the_second(tmp_
         submitted(tmp_path, "skeletonllm", "quickstart", "--data", "a b", DAY="2026-11-27"),
     )
     assert len({first[3], *(other[3] for other in others)}) == 4
+    assert "--entrypoint-num-gpus=2" in submitted(tmp_path, "skeletonllm", "train", GPUS="2")
     assert "no command" in submitted(tmp_path)[0]
