@@ -169,10 +169,10 @@ class Cluster:
 
     def revive(self) -> None:
         """What supervisors do: whatever has ended is started again."""
-        self.services["server"].revive()
-        self.services["head"].revive()
-        wait_for(lambda: _get(f"{self.api}/health") is True, 180, "the server")
-        wait_for(self.head_answers, 180, "the head of the cluster")
+        # Again and again: a head does not start while the other node has not noticed that the last one died.
+        server, head = self.services["server"], self.services["head"]
+        wait_for(lambda: _get(f"{self.api}/health") is True, 300, "the server", server.revive)
+        wait_for(self.head_answers, 300, "the head of the cluster", head.revive)
         self.services["raylet"].revive()
         self.services["worker"].revive()
 
