@@ -5,7 +5,6 @@ depends on the number of workers.
 """
 
 import fcntl
-import ipaddress
 import logging
 import os
 import time
@@ -15,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as package_version
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from pipelines.settings import Settings, read_settings
-from skeletonllm.errors import ConfigError, DataError, ShardError
+from pipelines.cluster import check_cluster
+from pipelines.settings import read_settings
+from skeletonllm.errors import DataError, ShardError
 from skeletonllm.log import progress
 from skeletonllm.plain import to_plain
 from skeletonllm.shards.manifest import (
@@ -240,33 +239,6 @@ def start_ray() -> None:
     else:
         # Said outright: a bare init() would join whatever cluster it finds a trace of.
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-
-
-def check_cluster(settings: Settings) -> None:
-    """Refuse a cluster that anybody in the network could give work to: whoever joins one runs what others send.
-
-    Raises:
-        ConfigError: says what to set.
-    """
-    address = settings.ray_address
-    if not address or settings.ray_has_token or settings.ray_insecure or _is_here(address):
-        return
-    raise ConfigError(
-        f"RAY_ADDRESS is {address}, which may be another machine, and RAY_AUTH_MODE is not `token`: whoever reaches that "
-        "cluster runs code on it, and here; set RAY_AUTH_MODE=token with RAY_AUTH_TOKEN_PATH (or RAY_AUTH_TOKEN), or "
-        "SKELETONLLM_RAY_INSECURE=1 where nobody else is in the network"
-    )
-
-
-def _is_here(address: str) -> bool:
-    """Whether an address, with or without a scheme, is this machine's loopback; `auto` may be anywhere."""
-    if address == "local":
-        return True
-    host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _publish(build: Build, folder: Location, started: float) -> DatasetRef:

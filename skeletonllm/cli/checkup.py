@@ -116,7 +116,7 @@ def prefect_api(url: str) -> Finding:
 
 def ray(settings: "Settings") -> Iterator[Finding]:
     """Whether the Ray cluster that is named may be joined, and whether it is there."""
-    from pipelines.executor import check_cluster
+    from pipelines.cluster import check_cluster
 
     address = settings.ray_address
     if not address:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.executor import check_cluster, start_ray
+from pipelines.cluster import check_cluster
+from pipelines.executor import start_ray
 from pipelines.settings import read_settings
 from skeletonllm.errors import ConfigError
 
