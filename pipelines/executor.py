@@ -18,6 +18,7 @@ from typing import IO, Any, Literal
 
 import pyarrow as pa
 
+from pipelines.cluster import check_cluster
 from pipelines.settings import read_settings
 from skeletonllm.errors import DataError, ShardError
 from skeletonllm.log import progress
@@ -238,7 +239,11 @@ def _on_ray(build: Build, folder: Location, missing: Sequence[int]) -> Iterator[
 
 
 def start_ray() -> None:
-    """Connect to the Ray cluster of the settings, or start a local one; once per process."""
+    """Connect to the Ray cluster of the settings, or start a local one; once per process.
+
+    Raises:
+        ConfigError: the cluster is not on this machine, and its access is not authenticated.
+    """
     import ray
 
     if ray.is_initialized():
@@ -247,7 +252,9 @@ def start_ray() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # The first error ends the build; those of the shards that were under way with it need not be told.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    address = read_settings().ray_address
+    settings = read_settings()
+    address = settings.ray_address
+    check_cluster(settings)
     logger.info("starting Ray (%s)", address or "local")
     if address:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)

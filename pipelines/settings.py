@@ -35,6 +35,10 @@ class Settings:
     """SKELETONLLM_PRICES; empty means `prices.toml` in the work folder, if there is one."""
     ray_address: str = ""
     """RAY_ADDRESS; empty means a Ray of this process."""
+    ray_has_token: bool = False
+    """Whether RAY_AUTH_MODE is `token`."""
+    ray_insecure: bool = False
+    """Whether SKELETONLLM_RAY_INSECURE is 1: other machines' clusters may be joined without a token."""
     rules: Rules = field(default_factory=Rules)
     """SKELETONLLM_TEACHER_HOSTS, with commas between them, and SKELETONLLM_TEACHER_INSECURE."""
 
@@ -53,6 +57,8 @@ def read_settings() -> Settings:
         ledger_url=_read("SKELETONLLM_LEDGER_URL"),
         prices_file=_read("SKELETONLLM_PRICES"),
         ray_address=_read("RAY_ADDRESS"),
+        ray_has_token=_read("RAY_AUTH_MODE") == "token",
+        ray_insecure=_switch("SKELETONLLM_RAY_INSECURE"),
         rules=Rules(_list("SKELETONLLM_TEACHER_HOSTS"), _switch("SKELETONLLM_TEACHER_INSECURE")),
     )
     if settings.teacher_model and settings.teacher_url:

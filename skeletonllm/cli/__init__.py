@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from skeletonllm.cli import answer, compare, convert, data, draw, explain, learn, look, machine, serve, share
+from skeletonllm.cli import answer, compare, convert, data, doctor, draw, explain, learn, look, machine, serve, share
 from skeletonllm.cli.chains import chains
 from skeletonllm.cli.ingest import ingest
 from skeletonllm.cli.verify import verify
@@ -33,6 +33,7 @@ _VERBS = {
     "merge": share.merge,
     "export": share.export,
     "push": share.push,
+    "doctor": doctor.doctor,
     "env": machine.env,
 }
 
