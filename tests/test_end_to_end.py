@@ -70,8 +70,8 @@ def data_sets(workdir: Path) -> dict[str, Manifest]:
 def checkpoints(workdir: Path) -> dict[str, str]:
     """The hash of every weight file of every stage."""
     return {
-        f"{path.parent.relative_to(workdir)}/{file}": digest
-        for path in workdir.glob("runs/*/*/checkpoints/step_000004/meta.json")
+        f"{path.parents[1].relative_to(workdir)}/{file}": digest
+        for path in workdir.glob("runs/*/*/checkpoints/step_000004.*/meta.json")
         for file, digest in json.loads(path.read_text())["files"].items()
         if file.endswith(".safetensors")
     }
@@ -119,7 +119,7 @@ def test_the_first_and_the_last_step_say_how_much_the_renderer_shows_of_motion_a
         assert rows[0]["train/gradient_norm/renderer"] > 0
         log = (metrics.parent / "log.txt").read_text()
         assert "renderer: 2.25 m/s change colour by" in log
-    (meta,) = workdir.glob("runs/fixed_renderer/*/checkpoints/step_000004/meta.json")
+    (meta,) = workdir.glob("runs/fixed_renderer/*/checkpoints/step_000004.*/meta.json")
     assert json.loads(meta.read_text())["metrics"]["renderer/speed_color"] == 0
 
 
