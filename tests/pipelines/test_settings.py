@@ -6,11 +6,12 @@ from skeletonllm.errors import ConfigError
 
 NAMES = ("SKELETONLLM_TEACHER_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY", "RAY_ADDRESS")
 MORE = ("OPENAI_API_KEY_FILE", "SKELETONLLM_TEACHER_HOSTS", "SKELETONLLM_TEACHER_INSECURE")
+RAY = ("RAY_AUTH_MODE", "SKELETONLLM_RAY_INSECURE")  # a Ray that another test started sets the first
 
 
 @pytest.fixture(autouse=True)
 def empty(monkeypatch):
-    for name in (*NAMES, *MORE):
+    for name in (*NAMES, *MORE, *RAY):
         monkeypatch.delenv(name, raising=False)
 
 
