@@ -81,9 +81,14 @@ def run(
         replies: the store of replies by request key; what is in it is never asked, or paid for, again.
         executor: where the shards are worked on.
     """
+    return map_shards(build_of(clips, checkpoint, config, replies), root, executor)
+
+
+def build_of(clips: DatasetRef, checkpoint: CheckpointRef | None, config: TeachConfig, replies: Path) -> Build:
+    """What `run` builds with the same arguments; the checkpoint need not be there yet."""
     drawn = checkpoint if config.teacher == "openai" else None
     count = len(ShardReader(clips).manifest.shards)
-    build = Build(
+    return Build(
         name="chains",
         pipeline="teach",
         version=VERSION,
@@ -94,7 +99,6 @@ def run(
         on_gpu=drawn is not None,
         shards=[_Work(clips, i, drawn.path if drawn else None, str(replies), config) for i in range(count)],
     )
-    return map_shards(build, root, executor)
 
 
 def process_shard(work: _Work) -> ShardOutput:
