@@ -7,16 +7,18 @@ depends on the number of workers.
 import fcntl
 import logging
 import os
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as package_version
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import pyarrow as pa
 
+from pipelines.cluster import check_cluster
 from pipelines.settings import read_settings
 from skeletonllm.errors import DataError, ShardError
 from skeletonllm.log import progress
@@ -88,6 +90,7 @@ class Build:
         prepare: called with the data set's folder before the first shard is made; may put shards there that are known
             from elsewhere.
         card: text of the data set's `README.md`, from its manifest and the files of what was rejected.
+        lets_finish: whether shards that are under way when another fails are let finish, since stopping them is costly.
         is_pure: whether a shard depends on nothing but what the fingerprint names, so that it is kept where the run is
             refused for `max_rejected`.
     """
@@ -106,6 +109,7 @@ class Build:
     prepare: Callable[[Location], None] | None = None
     card: Callable[[Manifest, Sequence[Location]], str] | None = None
     is_pure: bool = False
+    lets_finish: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -113,38 +117,55 @@ class Build:
         return fingerprint_of(self.pipeline, self.version, self.config, list(self.inputs))
 
 
-def map_shards(build: Build, root: Location | str, executor: ExecutorName = "inline") -> DatasetRef:
+def map_shards(
+    build: Build, root: Location | str, executor: ExecutorName = "inline", wait: bool = False, quiet: bool = False
+) -> DatasetRef:
     """Build the data set, or find that it is there.
 
     Args:
         build: what is built.
         root: where data sets are kept, a folder or a place in an object store.
         executor: in this process or on Ray.
+        wait: for another process that is building it, whose work is then found done; else that is an error.
+        quiet: show no progress, since the pipeline shows its own.
 
     Raises:
         DataError: too much of the input was rejected; nothing is published.
-        ShardError: a shard cannot be written, or a worker died on it several times.
+        ShardError: a shard cannot be written, a worker died on it several times, or another process is building it.
     """
     root = locate(root)
-    done = find_dataset(root, build.name, build.fingerprint)
+    done = _find_done(build, root)
     if done is not None:
-        touch_dataset(done)  # asked for last
-        logger.info("%s: %s is there already, nothing to do", build.name, build.fingerprint[:12])
         return done
     folder = dataset_folder(root, build.name, build.fingerprint)
     started = time.monotonic()
-    with _only_builder(folder):
+    with _only_builder(folder, wait):
+        done = _find_done(build, root)  # whoever had the lock may have made it
+        if done is not None:
+            return done
         if build.prepare is not None:
             build.prepare(folder)
         count = len(build.shards)
         missing = [index for index in range(count) if not (folder / shard_name(index, count)).exists()]
         done, num_rejected = count - len(missing), 0
-        with progress(build.name, count, "shards") as tick:
+        with nullcontext(_no_tick) if quiet else progress(build.name, count, "shards") as tick:
             tick(done)
             for refused in (_on_ray if executor == "ray" else _inline)(build, folder, missing):
                 done, num_rejected = done + 1, num_rejected + refused
                 tick(done, f"({num_rejected} rejected)" if num_rejected else "")
         return _publish(build, folder, started)
+
+
+def _find_done(build: Build, root: Location) -> DatasetRef | None:
+    done = find_dataset(root, build.name, build.fingerprint)
+    if done is not None:
+        touch_dataset(done)  # asked for last
+        logger.info("%s: %s is there already, nothing to do", build.name, build.fingerprint[:12])
+    return done
+
+
+def _no_tick(*_: object) -> None:
+    pass
 
 
 def write_table(build: Build, root: Location | str, make: Callable[[], ShardOutput]) -> DatasetRef:
@@ -210,13 +231,19 @@ def _on_ray(build: Build, folder: Location, missing: Sequence[int]) -> Iterator[
             logger.warning("%s: the worker of shard %d died, trying again", build.name, index)
             waiting.append(index)
         except RayTaskError as error:
+            if build.lets_finish and running:
+                ray.wait(list(running), num_returns=len(running))
             for ref in running:
                 ray.cancel(ref, force=True)
             raise error.cause from None
 
 
 def start_ray() -> None:
-    """Connect to the Ray cluster of the settings, or start a local one; once per process."""
+    """Connect to the Ray cluster of the settings, or start a local one; once per process.
+
+    Raises:
+        ConfigError: the cluster is not on this machine, and its access is not authenticated.
+    """
     import ray
 
     if ray.is_initialized():
@@ -225,7 +252,9 @@ def start_ray() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # The first error ends the build; those of the shards that were under way with it need not be told.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    address = read_settings().ray_address
+    settings = read_settings()
+    address = settings.ray_address
+    check_cluster(settings)
     logger.info("starting Ray (%s)", address or "local")
     if address:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -301,26 +330,38 @@ def _total(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 @contextmanager
-def _only_builder(folder: Location) -> Iterator[None]:
+def _only_builder(folder: Location, wait: bool = False) -> Iterator[None]:
     """One process builds a data set at a time; a lock dies with its process, so a kill leaves none behind.
 
-    Object stores have no locks: there, two builders do the work twice, and write the same bytes.
+    The file says who has the lock. Object stores have no locks: there, two builders do the work twice, and write the same
+    bytes.
     """
     if isinstance(folder, RemotePath):
         yield
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        lock = (folder / ".lock").open("a+")
     except OSError as error:
         raise ShardError(f"{folder}: cannot be written ({error}); choose another folder with --workdir") from error
     with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ShardError(
-                f"{folder}: another process is building this data set; wait for it, then run again"
-            ) from None
+        _take(lock, folder, wait)
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+        lock.flush()
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         yield
+
+
+def _take(lock: IO[str], folder: Location, wait: bool) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    except BlockingIOError:
+        lock.seek(0)
+        owner = lock.read() or "another process"
+    if not wait:
+        raise ShardError(f"{folder}: another process is building this data set ({owner}); wait for it, then run again")
+    logger.info("%s: %s is building this data set; waiting for it", folder, owner)
+    fcntl.flock(lock, fcntl.LOCK_EX)

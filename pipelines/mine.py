@@ -43,7 +43,8 @@ def kinds_of(asked: Sequence[str] | None) -> tuple[EvidenceKind, ...]:
     Raises:
         ConfigError: there is no such kind, or the teacher is named and none is set.
     """
-    has_teacher = bool(read_settings().teacher_model)
+    settings = read_settings()
+    has_teacher = bool(settings.teacher_model or settings.teacher_url)
     if asked is None:
         return EVIDENCE_KINDS if has_teacher else ("student", "kinematics")
     if unknown := [kind for kind in asked if kind not in EVIDENCE_KINDS]:

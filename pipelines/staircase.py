@@ -190,7 +190,7 @@ def _chains(work: Workdir, choices: Choices, clips: DatasetRef, last: Checkpoint
     """What the flow `build-teacher-chains` builds."""
     protocol = protocol_of(clips, choices.hold_out, choices.cross_format)
     config = teach.configure(assemble.training_actions(clips, protocol), to_plain(protocol))
-    return teach.build_of(clips, last, config, work.replies)
+    return teach.build_of(clips, last, config, work.ledger)
 
 
 def _fitting(work: Workdir, choices: Choices, clips: DatasetRef, name: str) -> DatasetRef | None:

@@ -16,9 +16,18 @@ class FakeModel:
         answer: the text for a request's body.
         status: of every response; other than 200 makes it an error.
         raw: sent instead of a completion.
+        headers: sent with it.
+        hang_up: whether it ends the connection without an answer.
     """
 
-    def __init__(self, answer: Callable[[Body], str] = lambda _: "wave", status: int = 200, raw: str = "") -> None:
+    def __init__(
+        self,
+        answer: Callable[[Body], str] = lambda _: "wave",
+        status: int = 200,
+        raw: str = "",
+        headers: dict[str, str] | None = None,
+        hang_up: bool = False,
+    ) -> None:
         self._answer, self._status, self._raw = answer, status, raw
         self.bodies: list[Body] = []
         self.keys: list[str] = []
@@ -29,9 +38,12 @@ class FakeModel:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 fake.bodies.append(body)
                 fake.keys.append(self.headers.get("Authorization", ""))
+                if hang_up:
+                    return
                 data = fake._react(body).encode()
                 self.send_response(fake._status)
-                self.send_header("Content-Type", "application/json")
+                for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+                    self.send_header(name, value)
                 self.send_header("Content-Length", str(len(data)))
                 self.send_header("Connection", "close")
                 self.end_headers()

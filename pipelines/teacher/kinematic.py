@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from pipelines.teacher.wording import Draw, summary, words
 from skeletonllm.reasoning.chain import ChainStep, ReasoningChain
 from skeletonllm.reasoning.facts import Fact, measure_facts, merge_sides
-from skeletonllm.reasoning.prompts import PROMPT_VERSION
 from skeletonllm.reasoning.signals import Signals, measure_signals
 from skeletonllm.skeleton.clip import Clip
 
@@ -68,7 +67,7 @@ def write_chain(clip: Clip, action: str) -> ReasoningChain:
     chosen = choose_facts(facts) or [_stillness(signals)]
     steps = tuple(_step(fact, place, chosen, draw) for place, fact in enumerate(chosen))
     main = max(chosen, key=lambda fact: _score(fact, ()))
-    return ReasoningChain(clip.clip_id, summary(main, chosen, facts, draw), steps, action, NAME, PROMPT_VERSION)
+    return ReasoningChain(clip.clip_id, summary(main, chosen, facts, draw), steps, action, NAME, prompt_version="")
 
 
 def choose_facts(facts: Sequence[Fact]) -> list[Fact]:

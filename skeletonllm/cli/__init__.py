@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import tyro
 
-from skeletonllm.cli import answer, compare, convert, data, draw, explain, learn, look, machine, serve, share
+from skeletonllm.cli import answer, compare, convert, data, doctor, draw, explain, learn, look, machine, serve, share
+from skeletonllm.cli.chains import chains
 from skeletonllm.cli.ingest import ingest
 from skeletonllm.cli.verify import verify
 from skeletonllm.errors import SkeletonLLMError
@@ -20,7 +21,7 @@ _VERBS = {
     "render": draw.render,
     "convert": convert.convert,
     "mine": learn.mine,
-    "chains": learn.chains,
+    "chains": chains,
     "verify": verify,
     "train": learn.train,
     "evaluate": learn.evaluate,
@@ -32,6 +33,7 @@ _VERBS = {
     "merge": share.merge,
     "export": share.export,
     "push": share.push,
+    "doctor": doctor.doctor,
     "env": machine.env,
 }
 

@@ -1,4 +1,4 @@
-"""Verbs that start a flow: quickstart, mine, chains, train, evaluate. Each also runs as a deployment."""
+"""Verbs that start a flow: quickstart, mine, train, evaluate. Each also runs as a deployment."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -75,42 +75,6 @@ def mine(
     )
     _print(pairs_table(ShardReader(pairs).table().to_pylist()))
     print(pairs.path)
-
-
-def chains(
-    workdir: Path = _WORKDIR,
-    recipe: str | None = None,
-    hold_out: str | None = None,
-    max_per_action: int | None = None,
-    show: int = 3,
-) -> None:
-    """Ask the teacher for reasoning chains of the training clips and check each step against the joints.
-
-    The teacher is the server that SKELETONLLM_TEACHER_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY name; without them the
-    offline one.
-
-    Args:
-        workdir: holds the clips.
-        recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
-        hold_out: which clips test; no chain is made of them.
-        max_per_action: ask about so many clips of an action at most, per shard.
-        show: print so many chains.
-    """
-    quiet()
-    import json
-
-    from flows.build_teacher_chains import build_teacher_chains
-    from skeletonllm.reasoning.chain import ReasoningChain, chain_text
-    from skeletonllm.shards.reader import ShardReader
-
-    built = build_teacher_chains(workdir=str(workdir), recipe=recipe, hold_out=hold_out, max_per_action=max_per_action)
-    reader = ShardReader(built)
-    rows = reader.table().to_pylist()
-    for row in rows[:show]:
-        print(f"\n{row['clip_id']} ({row['verdict']}, teacher {row['teacher']})")
-        print(chain_text(ReasoningChain.from_dict(json.loads(row["chain"]))))
-    accepted = sum(row["verdict"] == "accepted" for row in rows)
-    print(f"\n{accepted} of {len(rows)} chains accepted, {reader.manifest.num_rejected} without a chain; {built.path}")
 
 
 def train(

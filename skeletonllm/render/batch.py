@@ -27,6 +27,9 @@ _REACH_S = 0.07
 _MAX_SPEED = 15.0
 _MAX_ACCELERATION = 150.0
 
+# Where jitter is drawn from: one generator for all clips, one for each, or none where there shall be no jitter.
+Chance = torch.Generator | Sequence[torch.Generator] | None
+
 
 @dataclass(frozen=True)
 class RenderBatch:
@@ -84,16 +87,14 @@ class RenderBatch:
         return len(self.joints)
 
 
-def collate(
-    clips: Sequence[Clip | PreparedClip], config: RenderConfig, generator: torch.Generator | None = None
-) -> RenderBatch:
+def collate(clips: Sequence[Clip | PreparedClip], config: RenderConfig, generator: Chance = None) -> RenderBatch:
     """Pad clips of any topologies, persons and lengths into one batch, on the CPU.
 
     Args:
         clips: at least one; prepared ones cost a tenth.
         config: frames, Gaussians per bone, cameras.
-        generator: given in training: times and the cameras' jitter are drawn from it. None: frames from the middle of equal
-            segments.
+        generator: given in training: times and the cameras' jitter are drawn from it, or each clip's from its own. None:
+            frames from the middle of equal segments.
 
     Raises:
         DataError: there is no clip.
@@ -101,10 +102,17 @@ def collate(
     if not clips:
         raise DataError("collate: no clip to draw; give at least one")
     prepared = [clip if isinstance(clip, PreparedClip) else prepare(clip) for clip in clips]
-    samples = [_sample(clip, config, generator) for clip in prepared]
+    samples = [
+        _sample(clip, config, own) for clip, own in zip(prepared, generator_of_each(generator, len(clips)), strict=True)
+    ]
     turns = _turns(prepared, samples)
     rows = [_row(*parts, config) for parts in zip(prepared, samples, turns, strict=True)]
     return RenderBatch(**{field.name: padded([row[field.name] for row in rows]) for field in fields(RenderBatch)})
+
+
+def generator_of_each(generator: Chance, num_clips: int) -> Sequence[torch.Generator | None]:
+    """What each clip's jitter is drawn from."""
+    return generator if isinstance(generator, Sequence) else [generator] * num_clips
 
 
 def padded(arrays: Sequence[np.ndarray]) -> Tensor:

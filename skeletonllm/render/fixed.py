@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from skeletonllm.render.batch import RenderBatch, collate
+from skeletonllm.render.batch import Chance, RenderBatch, collate
 from skeletonllm.render.camera import fit_to_clip
 from skeletonllm.render.gaussians import MAX_OPACITY, GaussianCloud, on_limbs
 from skeletonllm.render.prepare import PreparedClip
@@ -67,7 +67,7 @@ class JointTrajectoryMaps(Renderer):
     a map grows from frame to frame, because a model sees several.
     """
 
-    def collate(self, clips: Sequence[Clip | PreparedClip], generator: torch.Generator | None = None) -> RenderBatch:
+    def collate(self, clips: Sequence[Clip | PreparedClip], generator: Chance = None) -> RenderBatch:
         """Many places of each path, not only those at the frames' times, and a view that is wide enough for all planes."""
         batch = collate(clips, replace(self.config, num_frames=_SAMPLES, num_views=1, view="fitted"), generator)
         bodies = zip(batch.joints.numpy(), batch.confidence.numpy(), strict=True)

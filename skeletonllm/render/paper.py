@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from skeletonllm.errors import CheckpointError, DataError
-from skeletonllm.render.batch import RenderBatch, layout_of, padded, pick_times
+from skeletonllm.render.batch import Chance, RenderBatch, generator_of_each, layout_of, padded, pick_times
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.render.gaussians import GaussianCloud
 from skeletonllm.render.prepare import PreparedClip
@@ -129,12 +129,12 @@ class PaperRenderer(Renderer):
             half_width_m=np.float32(1),
         )
 
-    def collate(self, clips: Sequence[Clip | PreparedClip], generator: torch.Generator | None = None) -> RenderBatch:
+    def collate(self, clips: Sequence[Clip | PreparedClip], generator: Chance = None) -> RenderBatch:
         """One recorded frame from each equal segment of the clip."""
         prepared = [clip if isinstance(clip, PreparedClip) else self.prepare(clip) for clip in clips]
         frames = [
-            np.rint(pick_times(clip.positions.shape[1] - 1, self.config.num_frames, generator)).astype(int)
-            for clip in prepared
+            np.rint(pick_times(clip.positions.shape[1] - 1, self.config.num_frames, own)).astype(int)
+            for clip, own in zip(prepared, generator_of_each(generator, len(clips)), strict=True)
         ]
         return self.collate_at(prepared, frames)
 

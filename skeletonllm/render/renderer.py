@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from skeletonllm.render.batch import RenderBatch, collate
+from skeletonllm.render.batch import Chance, RenderBatch, collate
 from skeletonllm.render.camera import project
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.render.gaussians import GaussianCloud
@@ -30,8 +30,8 @@ class Renderer(nn.Module):
         """What does not change from step to step; a loop that draws a clip often keeps this in its place."""
         return prepare_clip(clip)
 
-    def collate(self, clips: Sequence[Clip | PreparedClip], generator: torch.Generator | None = None) -> RenderBatch:
-        """Clips as one padded batch; with a generator (training) times are jittered, else it is deterministic."""
+    def collate(self, clips: Sequence[Clip | PreparedClip], generator: Chance = None) -> RenderBatch:
+        """Clips as one padded batch; with a generator, or one for each, times are jittered, else it is deterministic."""
         return collate(clips, self.config, generator)
 
     def cloud(self, batch: RenderBatch) -> GaussianCloud:

@@ -16,22 +16,37 @@ class EngineConfig:
 
     kind: Literal["deepspeed", "plain"] = "deepspeed"
     """`plain` is a bare PyTorch loop on one process, for trying things."""
-    zero_stage: Literal[0, 1, 2] = 1
-    """What DeepSpeed shares among processes: 1 optimiser state, 2 gradients too. Stage 3 would share the weights, which
-    are saved part by part; it is refused until it is tested on GPUs."""
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """What DeepSpeed shares among processes: 1 optimiser state, 2 gradients too, 3 weights too, but for the renderer's."""
+    offload: Literal["nothing", "optimizer", "optimizer_and_weights"] = "nothing"
+    """What waits in the machine's memory instead of the GPU's: slower, for models that do not fit. Weights need ZeRO 3."""
     num_workers: int = 1
     """Processes, one per GPU where there are GPUs."""
     gradient_accumulation: int = 1
     gradient_clipping: float = 1.0
     checkpoint_every: int = 100
     """Optimiser steps between checkpoints; the last step is always saved."""
+    keep_last: int = 2
+    """Newest checkpoints that are kept; at least two, so that one may be damaged."""
+    keep_best: int = 0
+    """Checkpoints that are kept besides: the best of all."""
+    best_by: str = "train/loss"
+    """What tells the best: a name in `metrics.jsonl`."""
+    best_is: Literal["lowest", "highest"] = "lowest"
 
     def __post_init__(self) -> None:
         if self.kind == "plain" and self.num_workers > 1:
             raise ConfigError(f"engine.kind is 'plain' with {self.num_workers} workers; it has one, use 'deepspeed'")
-        for name in ("num_workers", "gradient_accumulation", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"engine.{name} is {getattr(self, name)}, must be at least 1")
+        least = {"num_workers": 1, "gradient_accumulation": 1, "checkpoint_every": 1, "keep_last": 2, "keep_best": 0}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                raise ConfigError(f"engine.{name} is {getattr(self, name)}, must be at least {smallest}")
+        needed = {"nothing": 0, "optimizer": 1, "optimizer_and_weights": 3}[self.offload]
+        if needed and (self.kind == "plain" or self.zero_stage < needed):
+            raise ConfigError(
+                f"engine.offload is {self.offload!r} with engine.kind={self.kind}, zero_stage={self.zero_stage}; it needs "
+                f"'deepspeed' and zero_stage {needed} or higher"
+            )
 
 
 @dataclass(frozen=True)

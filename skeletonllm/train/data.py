@@ -18,6 +18,8 @@ class Batch:
     prompts: Sequence[str]
     targets: Sequence[str]
     weights: Sequence[float]
+    places: Sequence[int]
+    """Of the examples among all of the optimiser step, whichever rank has them."""
 
 
 def num_steps(num_examples: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
@@ -73,15 +75,17 @@ class StageData:
                 f"batch_size {self._batch_size} cannot be divided by {world_size} workers x {accumulation} "
                 "accumulation steps; choose a multiple"
             )
-        mine = self.rows(step)[rank::world_size]
-        size = len(mine) // accumulation
-        return [self._batch(mine[start : start + size]) for start in range(0, len(mine), size)]
+        rows = self.rows(step)
+        places = range(rank, len(rows), world_size)
+        size = len(places) // accumulation
+        return [self._batch(rows, places[start : start + size]) for start in range(0, len(places), size)]
 
-    def _batch(self, rows: Sequence[int]) -> Batch:
-        picked = [self._examples[row] for row in rows]
+    def _batch(self, rows: Sequence[int], places: Sequence[int]) -> Batch:
+        picked = [self._examples[rows[place]] for place in places]
         return Batch(
             [self._clips.by_id(row["clip_id"]) for row in picked],
             [row["prompt"] for row in picked],
             [row["target"] for row in picked],
             [row["weight"] for row in picked],
+            places,
         )

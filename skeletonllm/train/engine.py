@@ -2,17 +2,20 @@
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from skeletonllm.errors import BackendError, CheckpointError, ConfigError
+from skeletonllm.errors import BackendError, ConfigError
 from skeletonllm.train.config import EngineConfig, StageConfig
+from skeletonllm.train.optimizer_state import load_stretches, save_stretches, size_of, stretches
 
-_STATE = "state"
+# ZeRO 3 shares weights with more values than this among the ranks; smaller ones are kept whole on each.
+_KEPT_WHOLE = 100_000
 
 
 @runtime_checkable
@@ -37,12 +40,20 @@ class Engine(Protocol):
         """Move the weights once enough gradients are in; returns the gradient's norm before clipping."""
         ...
 
-    def save_state(self, folder: Path) -> None:
-        """Write what an exact resume needs; every rank calls it."""
+    def save_state(self, file: Path) -> None:
+        """Write what this rank holds of all that an exact resume needs; every rank calls it."""
         ...
 
-    def load_state(self, folder: Path) -> None:
-        """Take up what `save_state` wrote."""
+    def load_state(self, files: Sequence[Path]) -> None:
+        """Take up what all ranks wrote, with whatever number of ranks, kind of engine and of ZeRO.
+
+        Raises:
+            CheckpointError: it cannot be read, or is of another student or stage.
+        """
+        ...
+
+    def whole(self, weights: Sequence[nn.Parameter]) -> AbstractContextManager[None]:
+        """Within it the weights are whole on every rank, to be read; every rank enters it."""
         ...
 
 
@@ -125,11 +136,16 @@ def _import_deepspeed() -> Any:
 
 def deepspeed_config(config: EngineConfig, micro_batch: int) -> dict[str, Any]:
     """The DeepSpeed dictionary. No bf16 block, which would cast the renderer too: parts keep the type of their file."""
+    zero: dict[str, Any] = {"stage": config.zero_stage}
+    if config.offload != "nothing":
+        zero["offload_optimizer"] = {"device": "cpu"}
+    if config.offload == "optimizer_and_weights":
+        zero["offload_param"] = {"device": "cpu"}
     return {
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": config.gradient_accumulation,
         "gradient_clipping": config.gradient_clipping,
-        "zero_optimization": {"stage": config.zero_stage},
+        "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
         "zero_force_ds_cpu_optimizer": False,
         "steps_per_print": 1_000_000_000,
@@ -138,18 +154,39 @@ def deepspeed_config(config: EngineConfig, micro_batch: int) -> dict[str, Any]:
 
 
 class DeepSpeedEngine:
-    """DeepSpeed's ZeRO 0 to 2 over any number of processes."""
+    """DeepSpeed's ZeRO 0 to 3 over any number of processes."""
 
     def __init__(
         self, student: nn.Module, optimizer: torch.optim.Optimizer, config: EngineConfig, micro_batch: int
     ) -> None:
         deepspeed = _import_deepspeed()
-        _, self.world_size = init_distributed()
+        self._rank, self.world_size = init_distributed()
         # DeepSpeed puts its own flat tensors in their place.
         self._parts = _by_part(optimizer)
-        self._engine, *_ = deepspeed.initialize(
-            model=student, optimizer=optimizer, config=deepspeed_config(config, micro_batch)
-        )
+        self._weights = _trained(student)
+        settings = deepspeed_config(config, micro_batch)
+        renderer = getattr(student, "renderer", None)
+        if config.zero_stage == 3 and renderer is not None:
+            kept = max([_KEPT_WHOLE, *(weight.numel() for weight in renderer.parameters())])
+            settings["zero_optimization"]["stage3_param_persistence_threshold"] = kept
+        self._engine, *_ = deepspeed.initialize(model=student, optimizer=optimizer, config=settings)
+        if config.zero_stage == 3:
+            self._keep_whole(renderer)
+        # Of ZeRO 1 to 3 this one is wrapped in DeepSpeed's own.
+        self._optimizer = getattr(self._engine.optimizer, "optimizer", self._engine.optimizer)
+
+    def _keep_whole(self, renderer: nn.Module | None) -> None:
+        """Keep small weights whole on every rank from now on, and let the renderer be used like any module.
+
+        Its modules pass dataclasses, in which DeepSpeed's hooks find no tensors; and rank 0 alone draws pictures, where
+        they would make it wait for the other ranks. Gradients have hooks of their own.
+        """
+        kept = self._engine.optimizer.persistent_parameters
+        if kept:
+            kept[0].all_gather(kept)
+        for module in renderer.modules() if renderer is not None else ():
+            module._forward_pre_hooks.clear()
+            module._forward_hooks.clear()
 
     def loss(self, *inputs: Any) -> Tensor:
         """The student's loss, through DeepSpeed's hooks."""
@@ -173,17 +210,21 @@ class DeepSpeedEngine:
         norm = self._engine.get_global_grad_norm()
         return float(norm) if norm is not None else float("nan")
 
-    def save_state(self, folder: Path) -> None:
-        """DeepSpeed's own files: optimiser state and trained weights, each rank its share."""
-        self._engine.save_checkpoint(str(folder), tag=_STATE, save_latest=False, exclude_frozen_parameters=True)
+    def save_state(self, file: Path) -> None:
+        """What this rank holds of the trained weights and their moments."""
+        held = stretches(self._weights, self._engine.optimizer)
+        save_stretches(held, self._optimizer, file, self._rank, self.world_size)
 
-    def load_state(self, folder: Path) -> None:
-        """Take up the state of as many processes as saved it."""
-        path, _ = self._engine.load_checkpoint(str(folder), tag=_STATE, load_module_strict=False)
-        if path is None:
-            raise CheckpointError(
-                f"{folder}: no DeepSpeed state in it; delete this step's folder to resume from an older one"
-            )
+    def load_state(self, files: Sequence[Path]) -> None:
+        """Take up a state, whoever saved it."""
+        load_stretches(stretches(self._weights, self._engine.optimizer), self._optimizer, files)
+
+    @contextmanager
+    def whole(self, weights: Sequence[nn.Parameter]) -> Iterator[None]:
+        """Gathers those that ZeRO 3 shares among the ranks."""
+        shared = [weight for weight in weights if weight.numel() < size_of(weight)]
+        with _import_deepspeed().zero.GatheredParameters(shared, enabled=bool(shared)):
+            yield
 
 
 class PlainEngine:
@@ -192,7 +233,8 @@ class PlainEngine:
     world_size = 1
 
     def __init__(self, student: nn.Module, optimizer: torch.optim.Optimizer, config: EngineConfig) -> None:
-        self._student, self._optimizer, self._config = student, optimizer, config
+        self._optimizer, self._config = optimizer, config
+        self._student, self._weights = student, _trained(student)
         self._micro_steps = 0
 
     def loss(self, *inputs: Any) -> Tensor:
@@ -220,17 +262,22 @@ class PlainEngine:
         self._optimizer.zero_grad(set_to_none=True)
         return float(norm)
 
-    def save_state(self, folder: Path) -> None:
-        """Optimiser state and trained weights."""
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: p for name, p in self._student.named_parameters() if p.requires_grad}
-        torch.save({"optimizer": self._optimizer.state_dict(), "weights": weights}, folder / f"{_STATE}.pt")
+    def save_state(self, file: Path) -> None:
+        """The trained weights and their moments."""
+        save_stretches(stretches(self._weights, self._optimizer), self._optimizer, file, 0, 1)
 
-    def load_state(self, folder: Path) -> None:
-        """Take up what `save_state` wrote."""
-        state = torch.load(folder / f"{_STATE}.pt", weights_only=True)
-        self._student.load_state_dict(state["weights"], strict=False)
-        self._optimizer.load_state_dict(state["optimizer"])
+    def load_state(self, files: Sequence[Path]) -> None:
+        """Take up a state, whoever saved it."""
+        load_stretches(stretches(self._weights, self._optimizer), self._optimizer, files)
+
+    def whole(self, weights: Sequence[nn.Parameter]) -> AbstractContextManager[None]:
+        """They always are."""
+        del weights
+        return nullcontext()
+
+
+def _trained(student: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: weight for name, weight in student.named_parameters() if weight.requires_grad}
 
 
 def _by_part(optimizer: torch.optim.Optimizer) -> dict[str, list[nn.Parameter]]:

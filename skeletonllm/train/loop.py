@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def train(
     stage: StageConfig,
     data: StageData,
     engine: Engine,
-    collate: Callable[[Batch, torch.Generator], tuple[Any, ...]],
+    collate: Callable[[Batch, Sequence[torch.Generator]], tuple[Any, ...]],
     position: Position,
     accumulation: int,
     log: Callable[[Mapping[str, int | float]], None],
@@ -50,7 +50,7 @@ def train(
         stage: learning rates and warm-up.
         data: gives each step's batches, the same after any restart.
         engine: moves the weights.
-        collate: a batch as the inputs of the student's loss; its random choices come from the generator.
+        collate: a batch as the inputs of the student's loss; an example's random choices come from its generator.
         position: where to start, where to end, and who this process is.
         accumulation: micro-batches of one optimiser step.
         log: takes one step's numbers.
@@ -68,8 +68,9 @@ def train(
         norm, norms = math.nan, dict[str, float]()
         for micro, batch in enumerate(data.batches(step, position.rank, engine.world_size, accumulation)):
             fetched = time.perf_counter()
-            generator = torch.Generator().manual_seed(_seed_of(position, step, micro))
-            inputs = collate(batch, generator)
+            # By the example, so that it looks the same whatever the number of ranks.
+            chances = [torch.Generator().manual_seed(_seed_of(position.seed, step, place)) for place in batch.places]
+            inputs = collate(batch, chances)
             waited += time.perf_counter() - fetched
             loss = engine.loss(*inputs)
             engine.backward(loss)
@@ -94,8 +95,8 @@ def train(
             save(step + 1)
 
 
-def _seed_of(position: Position, step: int, micro: int) -> int:
-    return hash((position.seed, step, position.rank, micro)) & 0x7FFF_FFFF
+def _seed_of(seed: int, step: int, place: int) -> int:
+    return hash((seed, step, place)) & 0x7FFF_FFFF
 
 
 class MetricsFile:

@@ -1,42 +1,47 @@
 """One stage of training on one rank: the student, its data and engine put together, resumed and run."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
+from skeletonllm.model.config import TINY
 from skeletonllm.model.student import SkeletonLLM
 from skeletonllm.plain import digest, to_plain
 from skeletonllm.render.diagnosis import diagnose
 from skeletonllm.render.picture import save_picture
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.train import checkpoint
-from skeletonllm.train.checkpoint import ENGINE, FORMAT_VERSION, CheckpointMeta
+from skeletonllm.train.checkpoint import FORMAT_VERSION, CheckpointMeta, Kept
 from skeletonllm.train.config import RunConfig
 from skeletonllm.train.data import Batch, StageData
 from skeletonllm.train.engine import Engine, init_distributed, make_engine, parameter_groups
 from skeletonllm.train.lineage import about_run
 from skeletonllm.train.loop import MetricsFile, Position, train
+from skeletonllm.train.random_state import load_random_state, save_random_state, seed_all
+from skeletonllm.train.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
 # Prepared clips that a rank keeps from step to step, at about 100 kB each.
 _MAX_PREPARED = 8192
 # Clips whose Gaussians are asked how they react to motion.
 _DIAGNOSED = 4
+# Settings of the engine that change no weight, but for the rounding of sums: a run goes on when they were changed.
+_HOW = ("zero_stage", "offload", "num_workers", "checkpoint_every", "keep_last", "keep_best", "best_by", "best_is")
 
 
 def fingerprint_of(run: RunConfig) -> str:
-    """The name of what a run makes: a hash of all that its weights depend on; not of paths, or how often it saves."""
+    """The name of what a run makes: a hash of all that its weights depend on; not of paths, or on how many workers."""
     plain = to_plain(run)
-    plain["engine"].pop("checkpoint_every")
+    plain["engine"] = {name: value for name, value in plain["engine"].items() if name not in _HOW}
     for dataset in ("clips", "examples", "init_from"):
         plain[dataset] = plain[dataset] and plain[dataset]["fingerprint"]
     return digest({"pipeline": "train", "version": VERSION, "run": plain})
@@ -53,7 +58,7 @@ def run_stage(run: RunConfig, folder: Path, corpus: list[str] | None = None) -> 
     Returns:
         The folder of the last checkpoint.
     """
-    rank, world_size = init_distributed() if run.engine.kind == "deepspeed" else (0, 1)
+    ranks = Ranks(*init_distributed()) if run.engine.kind == "deepspeed" else Ranks()
     data = StageData(run.clips, run.examples, run.stage.batch_size, run.seed)
     num_steps = data.num_steps(run.stage.epochs, run.stage.max_steps)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
@@ -61,16 +66,17 @@ def run_stage(run: RunConfig, folder: Path, corpus: list[str] | None = None) -> 
     student.set_trainable(run.stage.trains)
     student.train()
     groups = parameter_groups(student.named_parts(), run.stage)
-    watch = _Watch(run, student, data.batches(0)[0].clips[:_DIAGNOSED], device) if rank == 0 else None
-    micro_batch = run.stage.batch_size // (world_size * run.engine.gradient_accumulation)
-    engine = make_engine(student, groups, run.engine, micro_batch)
-    start = _resume(engine, folder, world_size)
-    if rank == 0 and start == 0:
+    watch = _Watch(run, student, data.batches(0)[0].clips[:_DIAGNOSED], device) if ranks.rank == 0 else None
+    # One rank looks, so that all go on from the same one.
+    found = ranks.first(checkpoint.newest(folder / CHECKPOINTS) if ranks.rank == 0 else None)
+    if watch is not None and found is None:
         _show_first_batch(student, data, folder)
-    if watch is not None and start == 0:
         watch.look()
-    position = Position(start, num_steps, rank, run.seed)
-    writer = _Writer(run, student, engine, folder, position, watch)
+    micro_batch = run.stage.batch_size // (ranks.num * run.engine.gradient_accumulation)
+    engine = make_engine(student, groups, run.engine, micro_batch)
+    start = _resume(engine, found, ranks, run.seed)
+    position = Position(start, num_steps, ranks.rank, run.seed)
+    writer = _Writer(run, student, engine, folder, position, ranks, watch)
 
     prepared: dict[str, Any] = {}
 
@@ -81,8 +87,8 @@ def run_stage(run: RunConfig, folder: Path, corpus: list[str] | None = None) -> 
             prepared[clip.clip_id] = student.renderer.prepare(clip)
         return prepared[clip.clip_id]
 
-    def collate(batch: Batch, generator: torch.Generator) -> tuple[Any, ...]:
-        frames = student.renderer.collate([prepare(clip) for clip in batch.clips], generator=generator).to(device)
+    def collate(batch: Batch, chances: Sequence[torch.Generator]) -> tuple[Any, ...]:
+        frames = student.renderer.collate([prepare(clip) for clip in batch.clips], chances).to(device)
         return frames, batch.prompts, batch.targets, torch.tensor(batch.weights, device=device)
 
     train(
@@ -96,7 +102,7 @@ def run_stage(run: RunConfig, folder: Path, corpus: list[str] | None = None) -> 
         writer.save,
         run.engine.checkpoint_every,
     )
-    return folder / CHECKPOINTS / f"step_{num_steps:06d}"
+    return writer.saved or found[0]  # pyright: ignore[reportOptionalSubscript]  the last step is always saved
 
 
 def _student(run: RunConfig, corpus: list[str]) -> SkeletonLLM:
@@ -105,15 +111,18 @@ def _student(run: RunConfig, corpus: list[str]) -> SkeletonLLM:
     return SkeletonLLM.build(run.student, corpus=corpus, seed=run.seed)
 
 
-def _resume(engine: Engine, folder: Path, world_size: int) -> int:
-    found = checkpoint.newest(folder / CHECKPOINTS)
+def _resume(engine: Engine, found: tuple[Path, CheckpointMeta] | None, ranks: Ranks, seed: int) -> int:
+    """Take up a checkpoint, if there is one; the step to go on from."""
     if found is None:
+        seed_all(seed, 0, ranks.rank)
         return 0
     path, meta = found
-    if meta.world_size != world_size:
-        logger.warning("%s was saved by %d workers, not %d: the stage starts anew", path, meta.world_size, world_size)
-        return 0
-    engine.load_state(path / ENGINE)
+    engine.load_state(checkpoint.state_files(path))
+    if meta.world_size == ranks.num:
+        load_random_state(checkpoint.random_file(path, ranks.rank))
+    else:
+        logger.info("%s: saved by %d workers, taken up by %d: dropout differs", path, meta.world_size, ranks.num)
+        seed_all(seed, meta.step, ranks.rank)
     logger.info("going on from step %d of %d (%s)", meta.step, meta.num_steps, path)
     return meta.step
 
@@ -126,7 +135,7 @@ def _show_first_batch(student: SkeletonLLM, data: StageData, folder: Path) -> No
         frames = student.renderer(student.renderer.collate(batch.clips[:4]).to(device))
     folder.mkdir(parents=True, exist_ok=True)
     for place, clip_frames in enumerate(frames):
-        save_picture(clip_frames.cpu(), folder / f"first_batch_{place}.png", fps=8)
+        save_picture(clip_frames.cpu(), folder / f"first_batch_{place}.png")
     lines = [f"{p}\n=> {t}\n" for p, t in zip(batch.prompts[:4], batch.targets[:4], strict=True)]
     (folder / "first_batch.txt").write_text("\n".join(lines))
 
@@ -176,11 +185,13 @@ class _Writer:
         engine: Engine,
         folder: Path,
         position: Position,
+        ranks: Ranks,
         watch: _Watch | None,
     ) -> None:
         self._run, self._student, self._engine, self._watch = run, student, engine, watch
         self._before = student.about
-        self._folder, self._position = folder, position
+        self._folder, self._position, self._ranks = folder, position, ranks
+        self.saved: Path | None = None
         self._metrics = MetricsFile(folder / METRICS, position.step) if position.rank == 0 else None
         self._last: dict[str, int | float] = {}
         self._started = time.monotonic()
@@ -197,23 +208,39 @@ class _Writer:
         """One checkpoint."""
         fingerprint, num_steps = fingerprint_of(self._run), self._position.num_steps
         self._student.about = about_run(self._before, self._run, fingerprint, step, num_steps)
-        kept = {name: value for name, value in self._last.items() if name.startswith(("train/", "renderer/"))}
+        kept = {
+            name: value
+            for name, value in self._last.items()
+            if name.startswith(("train/", "renderer/")) and math.isfinite(value)
+        }
         meta = CheckpointMeta(
             format_version=FORMAT_VERSION,
             step=step,
             num_steps=num_steps,
+            next_example=step * self._run.stage.batch_size,
             stage=self._run.stage.name,
             fingerprint=fingerprint,
-            world_size=self._engine.world_size,
+            world_size=self._ranks.num,
             files={},
             metrics=kept,
         )
-        barrier = dist.barrier if dist.is_initialized() and self._engine.world_size > 1 else (lambda: None)
-        checkpoint.save(
+        engine = self._run.engine
+        self.saved = checkpoint.save(
             self._folder / CHECKPOINTS,
             meta,
-            self._student.save_pretrained,
+            self._save_student,
             self._engine.save_state,
-            self._position.rank,
-            barrier,
+            save_random_state,
+            self._ranks,
+            Kept(engine.keep_last, engine.keep_best, engine.best_by, engine.best_is),
         )
+
+    def _save_student(self, folder: Path) -> None:
+        student = self._student
+        if student.whole or student.config.backbone.name == TINY:
+            weights = list(student.parameters())
+        else:
+            weights = [weight for part in student.named_parts().values() for weight in part.values()]
+        with self._engine.whole(weights):
+            if self._ranks.rank == 0:
+                student.save_pretrained(folder)

@@ -6,10 +6,8 @@ Machines differ and are shared, so quote ratios of rows of one run.
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -27,17 +25,17 @@ from skeletonllm.render.config import RenderConfig
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.skeleton.formats import find_recordings, read
 from skeletonllm.skeleton.simulate import ACTIONS, write_sample_data
-from skeletonllm.train.config import EngineConfig
-from skeletonllm.train.engine import make_engine, parameter_groups
 from tests.benchmarks.foreground import foreground
 from tests.benchmarks.ingest import formats_ingested, ingests
-from tests.benchmarks.measure import Row, duration, rate, timed
+from tests.benchmarks.measure import Row, rate, timed
 from tests.benchmarks.ranking import ranking
 from tests.benchmarks.rasterize import rasterisers
 from tests.benchmarks.reading import readers
 from tests.benchmarks.recognize import recognitions
 from tests.benchmarks.renderer import whole_renderer
 from tests.benchmarks.shards import shards
+from tests.benchmarks.teaching import teaching
+from tests.benchmarks.training import training
 from tests.benchmarks.verification import verifications
 
 
@@ -85,47 +83,6 @@ def rendering(clips: list[Clip], runs: int) -> Iterator[Row]:
             yield rate("render", f"{what}, forward + backward", "clips/s", len(some), timed(both, runs))
 
 
-def training(clips: list[Clip], runs: int) -> Iterator[Row]:
-    """One optimiser step of the quickstart's first stage, and where its time goes."""
-    recipe = quickstart()
-    stage = recipe.stages[0]
-    prompt = mqa_prompt(ACTIONS)
-    student = SkeletonLLM.build(recipe.student, corpus=[prompt, *ACTIONS]).train()
-    student.set_trainable(stage.trains)
-    groups = parameter_groups(student.named_parts(), stage)
-    engine = make_engine(student, groups, EngineConfig(kind="plain"), stage.batch_size)
-    some = (clips * stage.batch_size)[: stage.batch_size]
-    prompts, answers = [prompt] * len(some), [clip.action or ACTIONS[0] for clip in some]
-    prepared = [student.renderer.prepare(clip) for clip in some]
-    rates = vars(stage.learning_rates)
-    shares: dict[str, list[float]] = {}
-
-    def step() -> None:
-        marks = [time.perf_counter()]
-        batch = student.renderer.collate(prepared, generator=torch.Generator().manual_seed(0))
-        marks.append(time.perf_counter())
-        student.renderer(batch).sum().backward()
-        student.zero_grad(set_to_none=True)
-        marks.append(time.perf_counter())
-        engine.backward(engine.loss(batch, prompts, answers))
-        marks.append(time.perf_counter())
-        engine.step(rates)
-        marks.append(time.perf_counter())
-        data, render, all_of_it, optimiser = (after - before for before, after in pairwise(marks))
-        for name, seconds in (
-            ("data", data),
-            ("render, forward + backward", render),
-            ("model, forward + backward", all_of_it - render),
-            ("optimiser", optimiser),
-            ("the whole step", data + all_of_it + optimiser),
-        ):
-            shares.setdefault(name, []).append(seconds)
-
-    timed(step, runs)
-    for name, seconds in shares.items():
-        yield duration("train, 16 clips", name, seconds[1:])
-
-
 def recognition(clips: list[Clip], runs: int) -> Iterator[Row]:
     """All candidate actions of each clip, from the skeletons on."""
     prompt = mqa_prompt(ACTIONS)
@@ -147,11 +104,12 @@ _PARTS: dict[str, Callable[[list[Clip], Path, int], Iterator[Row]]] = {
     "rasteriser": lambda clips, root, runs: rasterisers(clips, runs),
     "renderer": lambda clips, root, runs: whole_renderer(clips, runs),
     "rendering": lambda clips, root, runs: rendering(clips, runs),
-    "training": lambda clips, root, runs: training(clips, runs),
+    "training": lambda clips, root, runs: training(clips, root, runs),
     "recognition": lambda clips, root, runs: recognition(clips, runs),
     "ranking": lambda clips, root, runs: ranking(clips, runs),
     "foreground": lambda clips, root, runs: foreground(clips, runs),
     "recognize": lambda clips, root, runs: recognitions(clips, runs),
+    "teaching": lambda clips, root, runs: teaching(runs),
 }
 
 

@@ -77,7 +77,7 @@ def test_a_run_killed_after_two_steps_goes_on_to_the_same_losses_and_weights_to_
         f"launch(run, root, {list(ACTIONS)!r})"
     )
     killed = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stderr=subprocess.DEVNULL)
-    saved = wait_for(lambda: list(tmp_path.glob("warmup/*/checkpoints/step_000002")), killed)
+    saved = wait_for(lambda: list(tmp_path.glob("warmup/*/checkpoints/step_000002.*")), killed)
     trainers = children_of(killed.pid)
     killed.kill()
     killed.wait()
@@ -111,7 +111,7 @@ def test_a_worker_s_error_is_told_with_its_log_and_leaves_no_checkpoint(run, tmp
 @pytest.mark.slow
 def test_a_killed_worker_is_one_clear_error_and_leaves_a_checkpoint_to_go_on_from(run, tmp_path):
     def kill_a_worker() -> None:
-        wait_for(lambda: list(tmp_path.glob("warmup/*/checkpoints/step_000002")))
+        wait_for(lambda: list(tmp_path.glob("warmup/*/checkpoints/step_000002.*")))
         os.kill(trainers_of(os.getpid())[-1], signal.SIGKILL)  # torchrun is the first
 
     longer = replace(run, stage=replace(run.stage, max_steps=400, epochs=200.0))

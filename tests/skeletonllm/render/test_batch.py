@@ -178,3 +178,11 @@ def test_the_batch_as_a_function_of_places_is_the_batch_and_can_be_differentiate
     )
     assert gradient.isfinite().all()
     assert gradient.any()
+
+
+def test_a_clip_with_a_generator_of_its_own_looks_the_same_among_any_others():
+    clips = [make_clip(f"c{place}", seed=place, num_frames=40) for place in range(3)]
+    together, alone = ([torch.Generator().manual_seed(7 + place) for place in places] for places in ((0, 1, 2), (1,)))
+    batch, one = collate(clips, CONFIG, together), collate(clips[1:2], CONFIG, alone)
+    torch.testing.assert_close(batch.joints[1], one.joints[0], rtol=0, atol=0)
+    assert not torch.equal(batch.phase[0], batch.phase[1])
