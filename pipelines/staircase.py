@@ -9,7 +9,9 @@ from pipelines.assemble import AssembleConfig
 from pipelines.changes import Made
 from pipelines.choices import Choices
 from pipelines.executor import Build
+from pipelines.settings import read_settings
 from pipelines.split import check_untrained, protocol_of
+from pipelines.teacher.who import choose_teacher
 from pipelines.workdir import Workdir
 from skeletonllm.errors import ConfigError, ShardError
 from skeletonllm.model.config import StudentConfig
@@ -188,9 +190,17 @@ def _pairs(work: Workdir, choices: Choices, clips: DatasetRef, last: CheckpointR
 
 def _chains(work: Workdir, choices: Choices, clips: DatasetRef, last: CheckpointRef | None) -> Build:
     """What the flow `build-teacher-chains` builds."""
+    return teach.build_of(clips, last, teacher_of(choices, clips), work.ledger)
+
+
+def teacher_of(choices: Choices, clips: DatasetRef) -> teach.TeachConfig:
+    """Who will be asked for chains, about which clips."""
     protocol = protocol_of(clips, choices.hold_out, choices.cross_format)
-    config = teach.configure(assemble.training_actions(clips, protocol), to_plain(protocol))
-    return teach.build_of(clips, last, config, work.ledger)
+    return teach.configure(
+        assemble.training_actions(clips, protocol),
+        to_plain(protocol),
+        who=choose_teacher(read_settings(), may_ask=False),
+    )
 
 
 def _fitting(work: Workdir, choices: Choices, clips: DatasetRef, name: str) -> DatasetRef | None:
