@@ -69,9 +69,20 @@ def model_of(config: StudentConfig, corpus: Sequence[str]) -> "SkeletonLLM | str
     try:
         with torch.device("meta"):
             return SkeletonLLM(config, renderer, _backbone(config.backbone))
-    except (OSError, ValueError) as error:
-        why = str(error).splitlines()[0]
-        return f"the backbone {config.backbone.name} is not on this machine, so its sizes are not known ({why})"
+    except OSError:
+        name = config.backbone.name
+        return (
+            f"Backbone {name} is not on this machine, so its weights, tokens and memory are not known: "
+            f"`hf download {name} --include '*.json' '*.txt'` is enough to tell."
+        )
+
+
+def renderer_parameters(config: StudentConfig) -> int:
+    """How many weights the renderer has, whatever stands behind it."""
+    from skeletonllm.render import build_renderer
+
+    renderer = build_renderer(replace(config.render, backend="reference"))
+    return sum(weight.numel() for weight in renderer.parameters())
 
 
 def _backbone(config: BackboneConfig) -> Any:

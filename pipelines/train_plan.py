@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pipelines import assemble, launch, staircase, teach_plan
 from pipelines.changes import Changes
 from pipelines.choices import Choices
-from pipelines.estimate import Memory, memory_of, model_of, parameters_of, tokens_of
+from pipelines.estimate import Memory, memory_of, model_of, parameters_of, renderer_parameters, tokens_of
 from pipelines.probe import Probe, probe
 from pipelines.split import protocol_of
 from pipelines.staircase import Step
@@ -75,7 +75,7 @@ class TrainPlan:
         hold_out: which clips test.
         num_workers: ranks.
         zero_stage: what they share.
-        parameters: weights by part; nothing where the backbone is not on this machine.
+        parameters: weights by part; of the renderer alone where the backbone is not on this machine.
         stages: in the order in which they are trained.
         teacher: what the chains will cost; None where they are there, or no stage needs any.
         notes: how the numbers came about.
@@ -111,14 +111,15 @@ def plan(
     corpus = assemble.corpus(clips, protocol_of(clips, choices.hold_out, choices.cross_format))
     looker = _Looker(work, steps, corpus, probes)
     stages = tuple(looker.look(step) for step in steps)
-    model = looker.model(recipe.student if stage is None else staircase.stage_of(recipe, stage)[1])
+    student = recipe.student if stage is None else staircase.stage_of(recipe, stage)[1]
+    model = looker.model(student)
     teacher, unknown = _teacher(work, choices, clips, steps)
     return TrainPlan(
         recipe.name,
         choices.hold_out,
         recipe.engine.num_workers,
         recipe.engine.zero_stage,
-        {} if isinstance(model, str) else parameters_of(model),
+        {"renderer": renderer_parameters(student)} if isinstance(model, str) else parameters_of(model),
         stages,
         teacher,
         (*_notes(model, probes), *filter(None, [unknown])),
@@ -165,7 +166,7 @@ class _Looker:
             return "begun", (f"step {rows[-1]['step']} of {rows[-1]['num_steps']} was taken",)
         before = launch.find_checkpoint(self._work.runs, name)
         if before is None:
-            return "to do", ("it was never trained",)
+            return "to do", ()
         return "stale", self._changes.of_run(step.run, before)
 
     def _probed(self, planned: StagePlan, step: Step) -> StagePlan:
@@ -253,11 +254,12 @@ def _is_saved(checkpoint: CheckpointRef) -> bool:
 
 
 def _notes(model: "SkeletonLLM | str", probes: bool) -> tuple[str, ...]:
-    notes = [model] if isinstance(model, str) else []
-    notes.append(
-        "Memory: weights, gradients and AdamW's moments as the engine shares them, and a formula for what a layer keeps "
+    notes = [
+        model
+        if isinstance(model, str)
+        else "Memory: weights, gradients and AdamW's moments as the engine shares them, and a formula for what a layer keeps "
         "for the backward pass; not what libraries and fragments take besides."
-    )
+    ]
     if not probes:
         notes.append("Hours: --probe takes twenty real steps of each stage here, and keeps nothing of them.")
     return tuple(notes)

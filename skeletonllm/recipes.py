@@ -106,7 +106,7 @@ def tiny_cpu() -> Recipe:
     """Your own recordings on a workstation without a GPU, from scratch, in hours: `skeletonllm train tiny-cpu`.
 
     `skeletonllm ingest FOLDER` first; `skeletonllm plan tiny-cpu --probe` says how long it takes on your machine. As the
-    quickstart, with a model of about six times as many weights, larger frames, twelve instead of eight, more Gaussians, and
+    quickstart, with a model of about five times as many weights, larger frames, twelve instead of eight, more Gaussians, and
     twice as often through the clips. Not measured by us: no accuracy is claimed.
     """
     base = quickstart()

@@ -41,7 +41,8 @@ def plan(
     from pipelines.workdir import Workdir
     from skeletonllm.log import set_up_logging
 
-    set_up_logging()
+    if probe:
+        set_up_logging()
     work = Workdir(workdir)
     choices = choose(work, recipe, hold_out, None, seed)
     found = train_plan.plan(work, choices, work.newest("clips"), stage, probe)
@@ -63,7 +64,7 @@ def show_plan(plan: "TrainPlan") -> None:
     )
     console.print(_table(plan))
     for one in plan.stages:
-        if one.state != "done":
+        if one.state != "done" and (one.why or one.notes):
             console.print(f"[{_COLORS[one.state]}]{one.name}: {one.state}[/]")
             for line in (*one.why, *one.notes):
                 console.print(f"  {escape(line)}")
