@@ -257,7 +257,7 @@ def _notes(model: "SkeletonLLM | str", probes: bool) -> tuple[str, ...]:
     notes = [
         model
         if isinstance(model, str)
-        else "Memory: weights, gradients and AdamW's moments as the engine shares them, and a formula for what a layer keeps "
+        else "Memory: weights, gradients and AdamW's moments as the engine shares them, and a formula for what layers keep "
         "for the backward pass; not what libraries and fragments take besides."
     ]
     if not probes:

@@ -103,11 +103,11 @@ def smoke() -> Recipe:
 
 
 def tiny_cpu() -> Recipe:
-    """Your own recordings on a workstation without a GPU, from scratch, in hours: `skeletonllm train tiny-cpu`.
+    """Your own recordings on a workstation without a GPU, from scratch: `skeletonllm train tiny-cpu`.
 
     `skeletonllm ingest FOLDER` first; `skeletonllm plan tiny-cpu --probe` says how long it takes on your machine. As the
-    quickstart, with a model of about five times as many weights, larger frames, twelve instead of eight, more Gaussians, and
-    twice as often through the clips. Not measured by us: no accuracy is claimed.
+    quickstart, with a model of about five times as many weights, larger frames, twelve instead of eight, more Gaussians,
+    and twice as often through the clips. Not measured by us: no accuracy is claimed.
     """
     base = quickstart()
     sizes = TinyConfig(vision_width=192, vision_layers=4, text_width=256, text_layers=4, max_vocabulary=4096)
@@ -131,9 +131,9 @@ def internvl3_8b() -> Recipe:
     """The paper's run (arXiv 2603.18003): InternVL3-8B on 2 GPUs: `skeletonllm train internvl3-8b --hold-out subject=...`.
 
     Four stages of 1, 1, 1 and 3 epochs, 12 frames of 448 px, LoRA of rank 32 and alpha 64, one learning rate of 2e-5 for
-    all parts, batches of 2 clips, ZeRO-1. `skeletonllm ingest NTU_FOLDER` first. Three things are ours: the renderer is
-    DrAction as built here, LoRA has no dropout, and the last stage goes on with the adapter of the third instead of a new
-    one. The paper reports 64.72 % on the 12 unseen actions of NTU RGB+D 60 (48 seen). Not run by us: it needs the weights
+    all parts, batches of 2 clips, ZeRO-1. `skeletonllm ingest NTU_FOLDER` first. Four things are ours: the renderer is
+    DrAction as built here, LoRA has no dropout, AdamW's second beta is 0.99 instead of 0.999, and the last stage goes on
+    with the adapter of the third instead of a new one. The paper reports 64.72 % on the 12 unseen actions of NTU RGB+D 60 (48 seen). Not run by us: it needs the weights
     and the GPUs.
     """
     student = StudentConfig(

@@ -83,37 +83,31 @@ def _table(plan: "TrainPlan") -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("stage")
-    table.add_column("")
-    for name in (
-        "examples",
-        "tokens each\nclip + text",
-        "tokens\nan epoch",
-        "steps",
-        "learn / frozen",
-        "a rank's\nmemory",
-        "hours",
-    ):
+    is_probed = any(one.hours is not None for one in plan.stages)
+    names = ("examples", "tokens\nclip+text", "tokens\nan epoch", "steps", "weights\nlearn", "memory\na rank")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("stage", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for name in (*names, *(("time",) if is_probed else ())):
         table.add_column(name, justify="right", no_wrap=True)
     for one in plan.stages:
-        table.add_row(one.name, Text(one.state, _COLORS[one.state]), *_cells(one))
+        took = (_time(one.hours),) if is_probed else ()
+        table.add_row(one.name, Text(one.state, _COLORS[one.state]), *_cells(one), *took)
     return table
 
 
 def _cells(one: "StagePlan") -> tuple[str, ...]:
     """A stage's numbers as texts; `?` for what is not known."""
-    most = "<= " if one.is_most else ""
+    most = "<=" if one.is_most else ""
     text = "?" if one.text_tokens is None else f"{one.text_tokens:.0f}"
     memory = one.memory.total if one.memory is not None else None
     return (
         f"{most}{sum(one.examples.values()):,}",
-        "?" if one.visual_tokens is None else f"{one.visual_tokens:,} + {text}",
+        "?" if one.visual_tokens is None else f"{one.visual_tokens:,}+{text}",
         "?" if one.tokens_an_epoch is None else most + _count(round(one.tokens_an_epoch)),
         f"{most}{one.steps:,}",
-        "?" if one.trained is None or one.frozen is None else f"{_count(one.trained)} / {_count(one.frozen)}",
+        "?" if one.trained is None else _count(one.trained),
         "?" if memory is None else _bytes(memory),
-        "" if one.hours is None else f"{one.hours:.2f}",
     )
 
 
@@ -136,6 +130,12 @@ def _count(number: int) -> str:
         if number >= size:
             return f"{number / size:.3g}{letter}"
     return str(number)
+
+
+def _time(hours: float | None) -> str:
+    if hours is None:
+        return ""
+    return f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.1f} min"
 
 
 def _bytes(number: int) -> str:

@@ -34,9 +34,7 @@ def write_made(work: Workdir, name: str, table: pa.Table, step: Step, **changes)
     write_shard(folder / shard_name(0, 1), table)
     entry, _ = describe_shard(folder / shard_name(0, 1))
     inputs = list(made.inputs)
-    manifest = Manifest(
-        name, name, SCHEMA_VERSION, name, made.version, made.config, inputs, made.fingerprint, [entry]
-    )
+    manifest = Manifest(name, name, SCHEMA_VERSION, name, made.version, made.config, inputs, made.fingerprint, [entry])
     return write_manifest(folder, manifest)
 
 
