@@ -133,8 +133,8 @@ def internvl3_8b() -> Recipe:
     Four stages of 1, 1, 1 and 3 epochs, 12 frames of 448 px, LoRA of rank 32 and alpha 64, one learning rate of 2e-5 for
     all parts, batches of 2 clips, ZeRO-1. `skeletonllm ingest NTU_FOLDER` first. Four things are ours: the renderer is
     DrAction as built here, LoRA has no dropout, AdamW's second beta is 0.99 instead of 0.999, and the last stage goes on
-    with the adapter of the third instead of a new one. The paper reports 64.72 % on the 12 unseen actions of NTU RGB+D 60 (48 seen). Not run by us: it needs the weights
-    and the GPUs.
+    with the adapter of the third instead of a new one. The paper reports 64.72 % on the 12 unseen actions of NTU RGB+D 60
+    (48 seen). Not run by us: it needs the weights and the GPUs.
     """
     student = StudentConfig(
         backbone=BackboneConfig(name="OpenGVLab/InternVL3-8B-hf", dtype="bfloat16", gradient_checkpointing=True),
