@@ -58,10 +58,6 @@ def run(
     for kind in config.examples:
         if kind in needed and needed[kind] is None:
             raise ConfigError(f"stage {config.stage}: examples of kind {kind!r} need a data set that was not given")
-    inputs = [dataset.fingerprint for dataset in (clips, pairs, chains) if dataset is not None]
-    # The words of a prompt are part of the examples of its kind, and of no others.
-    named = {**to_plain(config), "prompts": prompt_ids(config.examples)}
-    build = Build(f"examples_{config.stage}", "assemble", VERSION, named, inputs, "examples")
 
     def make() -> ShardOutput:
         training = _training_rows(clips, config)
@@ -75,7 +71,29 @@ def run(
         table = pa.Table.from_pylist([{"weight": 1.0, **row} for row in rows], schema=EXAMPLES)
         return ShardOutput(table, statistics={"examples": len(rows), "clips": len(training)})
 
-    return write_table(build, root, make)
+    return write_table(build_of(clips, pairs, chains, config), root, make)
+
+
+def build_of(clips: DatasetRef, pairs: DatasetRef | None, chains: DatasetRef | None, config: AssembleConfig) -> Build:
+    """What `run` builds with the same arguments; pairs and chains need not be there yet."""
+    inputs = [dataset.fingerprint for dataset in (clips, pairs, chains) if dataset is not None]
+    # The words of a prompt are part of the examples of its kind, and of no others.
+    named = {**to_plain(config), "prompts": prompt_ids(config.examples)}
+    return Build(f"examples_{config.stage}", "assemble", VERSION, named, inputs, "examples")
+
+
+def preview(
+    clips: DatasetRef, pairs: DatasetRef | None, chains: DatasetRef | None, config: AssembleConfig
+) -> dict[str, list[tuple[str, str]]]:
+    """Prompts and targets of each kind of example, without writing any; without pairs or chains, as many as can be made."""
+    training = _training_rows(clips, config)
+    return {
+        kind: [
+            (example["prompt"], example["target"])
+            for _, _, example in _examples(kind, training, config.actions, pairs, chains)
+        ]
+        for kind in config.examples
+    }
 
 
 def training_actions(clips: DatasetRef, protocol: Protocol) -> tuple[str, ...]:

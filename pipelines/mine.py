@@ -82,7 +82,6 @@ def run(
     given = [evidence for evidence in (predictions, motion, similar) if evidence is not None]
     if not given:
         raise ConfigError("mining: no evidence is given; give predictions, motion or a teacher's answers")
-    build = Build("pairs", "mine", VERSION, config, [evidence.fingerprint for evidence in given], "pairs")
 
     def make() -> ShardOutput:
         pairs = _mine(config, predictions, motion, similar)
@@ -90,7 +89,12 @@ def run(
         spoke = {kind: sum(getattr(pair, kind) is not None for pair in pairs) for kind in EVIDENCE_KINDS}
         return ShardOutput(table, statistics={"pairs": len(pairs), **spoke})
 
-    return write_table(build, root, make)
+    return write_table(build_of(config, given), root, make)
+
+
+def build_of(config: MineConfig, evidence: Sequence[DatasetRef]) -> Build:
+    """What `run` builds from this evidence, which need not be there yet."""
+    return Build("pairs", "mine", VERSION, config, [one.fingerprint for one in evidence], "pairs")
 
 
 def _mine(

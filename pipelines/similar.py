@@ -64,9 +64,13 @@ def run(config: SimilarConfig, root: Path, ask: Ask) -> DatasetRef:
         TeacherError: the teacher refused, or did not answer; nothing is written.
         DataError: no reply could be used.
     """
+    return write_table(build_of(config), root, lambda: _output(config, ask_similar(ask, config)))
+
+
+def build_of(config: SimilarConfig) -> Build:
+    """What `run` builds with the same arguments."""
     asked = digest([request.key for request in requests(config)])
-    build = Build("similar", "similar", VERSION, {**vars(config), "asked": asked}, [], "similar")
-    return write_table(build, root, lambda: _output(config, ask_similar(ask, config)))
+    return Build("similar", "similar", VERSION, {**vars(config), "asked": asked}, [], "similar")
 
 
 def requests(config: SimilarConfig) -> list[TeacherRequest]:

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import train_plan
+from pipelines.choices import choose
+from pipelines.workdir import Workdir
 from skeletonllm.evaluate.report import read_results
 from skeletonllm.shards.manifest import Manifest, read_manifest
 from skeletonllm.shards.reader import ShardReader
@@ -108,6 +111,15 @@ def test_every_stage_has_its_checkpoint_and_the_tested_performer_trained_nothing
         assert not tested & {source.subject for source in learned}
         assert "bvh" not in {source.format for source in learned}
     assert {row["evidence"] for row in rows(names["pairs"])} == {"student, kinematics"}
+
+
+def test_a_plan_finds_all_of_it_done(finished, monkeypatch):
+    for name in TEACHER:
+        monkeypatch.delenv(name, raising=False)
+    work = Workdir(finished[0])
+    plan = train_plan.plan(work, choose(work), work.newest("clips"))
+    assert {stage.name: stage.state for stage in plan.stages if stage.state != "done"} == {}
+    assert plan.teacher is None
 
 
 def test_the_first_and_the_last_step_say_how_much_the_renderer_shows_of_motion_and_how_much_it_learns(finished):

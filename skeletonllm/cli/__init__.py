@@ -9,6 +9,7 @@ import tyro
 from skeletonllm.cli import answer, compare, convert, data, doctor, draw, explain, learn, look, machine, serve, share
 from skeletonllm.cli.chains import chains
 from skeletonllm.cli.ingest import ingest
+from skeletonllm.cli.plan import plan
 from skeletonllm.cli.verify import verify
 from skeletonllm.errors import SkeletonLLMError
 
@@ -23,6 +24,7 @@ _VERBS = {
     "mine": learn.mine,
     "chains": chains,
     "verify": verify,
+    "plan": plan,
     "train": learn.train,
     "evaluate": learn.evaluate,
     "compare": compare.compare,

@@ -81,20 +81,29 @@ def train(
     recipe: Annotated[str | None, tyro.conf.Positional] = None,
     workdir: Path = _WORKDIR,
     stage: str | None = None,
+    until: str | None = None,
     hold_out: str | None = None,
     seed: int | None = None,
+    list_recipes: Annotated[bool, tyro.conf.arg(name="list")] = False,
     dry_run: bool = False,
 ) -> None:
-    """Train the stages of a recipe, up to one if it is named; stages that are trained already are kept.
+    """Train the stages of a recipe; what is trained already and has not changed is kept.
+
+    `skeletonllm plan` says beforehand what would be done, and why.
 
     Args:
         recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
         workdir: holds the clips.
-        stage: the last stage to train.
+        stage: train this one alone, on the pairs, the chains and the weights of the stage before that are there.
+        until: the last stage to train, after all before it.
         hold_out: which clips test; training does not see them.
         seed: of every random choice.
+        list_recipes: print all recipes: what each is for, and what it was shown to give.
         dry_run: print the recipe and stop.
     """
+    if list_recipes:
+        show_recipes()
+        return
     if dry_run:
         import json
 
@@ -107,10 +116,28 @@ def train(
     from flows.train_stages import train_stages
 
     trained = train_stages(
-        workdir=str(workdir), recipe=recipe, stage=stage, hold_out=hold_out, seed=seed, with_fixed_renderer=False
+        workdir=str(workdir),
+        recipe=recipe,
+        stage=stage,
+        until=until,
+        hold_out=hold_out,
+        seed=seed,
+        with_fixed_renderer=False,
     )
     for name, checkpoint in trained.items():
         print(f"{name}: {checkpoint.path}")
+
+
+def show_recipes() -> None:
+    """Print each recipe's name and what its function says of it."""
+    import inspect
+
+    from skeletonllm.recipes import RECIPES
+
+    for name, recipe in RECIPES.items():
+        first, _, rest = inspect.getdoc(recipe).partition("\n")  # pyright: ignore[reportOptionalMemberAccess]  each says
+        print(f"{name}: {first}")
+        print("".join(f"    {line}\n" if line else "\n" for line in rest.strip().splitlines()))
 
 
 def evaluate(workdir: Path = _WORKDIR, recipe: str | None = None, hold_out: str | None = None) -> None:

@@ -22,6 +22,12 @@ class Batch:
     """Of the examples among all of the optimiser step, whichever rank has them."""
 
 
+def num_steps(num_examples: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
+    """Optimiser steps in `epochs` passes through so many examples, at least one."""
+    steps = max(1, round(num_examples * epochs / batch_size))
+    return steps if max_steps is None else min(steps, max_steps)
+
+
 class StageData:
     """Examples and the clips they speak of.
 
@@ -52,8 +58,7 @@ class StageData:
 
     def num_steps(self, epochs: float, max_steps: int | None = None) -> int:
         """Optimiser steps in `epochs` passes, at least one."""
-        steps = max(1, round(len(self) * epochs / self._batch_size))
-        return steps if max_steps is None else min(steps, max_steps)
+        return num_steps(len(self), self._batch_size, epochs, max_steps)
 
     def rows(self, step: int) -> list[int]:
         """The examples of an optimiser step, over all ranks; epochs follow one another without a gap."""
