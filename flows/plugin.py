@@ -33,7 +33,7 @@ def setup_environment(*, ctx: Any) -> None:
 
 def let_our_lines_through() -> None:
     """Log from INFO on: Prefect gives our loggers its handler (`extra_loggers`), but leaves them the root's level."""
-    for name in ("skeletonllm", "pipelines"):
+    for name in ("flows", "pipelines", "skeletonllm"):
         if logging.getLogger(name).level == logging.NOTSET:
             logging.getLogger(name).setLevel(logging.INFO)
 

@@ -18,11 +18,6 @@ logger = logging.getLogger(__name__)
 
 _CHAINS_SHOWN = 3
 
-# Prefect sends what these say to its server, as pyproject.toml asks, but leaves their level at that of the root: warnings.
-for _name in ("flows", "pipelines", "skeletonllm"):
-    if logging.getLogger(_name).level == logging.NOTSET:
-        logging.getLogger(_name).setLevel(logging.INFO)
-
 __all__ = [
     "DEFAULT_WORKDIR",
     "Choices",

@@ -4,21 +4,20 @@ Knows nothing of what a shard means. A shard that exists is done, so a killed bu
 depends on the number of workers.
 """
 
-import fcntl
 import logging
 import os
-import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as package_version
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
 from pipelines.cluster import check_cluster
+from pipelines.locks import only_one
 from pipelines.settings import read_settings
 from skeletonllm.errors import DataError, ShardError
 from skeletonllm.log import progress
@@ -331,37 +330,19 @@ def _total(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 @contextmanager
 def _only_builder(folder: Location, wait: bool = False) -> Iterator[None]:
-    """One process builds a data set at a time; a lock dies with its process, so a kill leaves none behind.
+    """One process builds a data set at a time.
 
-    The file says who has the lock. Object stores have no locks: there, two builders do the work twice, and write the same
-    bytes.
+    Object stores have no locks: there, two builders do the work twice, and write the same bytes.
     """
     if isinstance(folder, RemotePath):
         yield
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("a+")
+        (folder / ".lock").touch()
     except OSError as error:
         raise ShardError(f"{folder}: cannot be written ({error}); choose another folder with --workdir") from error
-    with lock:
-        _take(lock, folder, wait)
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-        lock.flush()
+    with only_one(folder / ".lock", "is building this data set", None if wait else ShardError):
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         yield
-
-
-def _take(lock: IO[str], folder: Location, wait: bool) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
-    except BlockingIOError:
-        lock.seek(0)
-        owner = lock.read() or "another process"
-    if not wait:
-        raise ShardError(f"{folder}: another process is building this data set ({owner}); wait for it, then run again")
-    logger.info("%s: %s is building this data set; waiting for it", folder, owner)
-    fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,6 +1,5 @@
 """Start the training workers of a stage, watch them, and leave nothing behind."""
 
-import fcntl
 import json
 import logging
 import os
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipelines.locks import only_one
 from skeletonllm.errors import CheckpointError, SkeletonLLMError
 from skeletonllm.log import Tick, progress
 from skeletonllm.plain import from_plain, to_plain, write_whole
@@ -200,11 +200,5 @@ def _failure(run: RunConfig, folder: Path, code: int) -> SkeletonLLMError:
 @contextmanager
 def _only_launcher(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise CheckpointError(
-                f"{folder}: another process is training this stage; wait for it, then run again"
-            ) from None
+    with only_one(folder / ".lock", "is training this stage", CheckpointError):
         yield

@@ -1,12 +1,8 @@
 """One retraining of a work folder at a time, and what the last was made from: where nothing changed, nothing is done."""
 
 import datetime
-import fcntl
 import json
 import logging
-import os
-import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,6 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from pipelines.choices import Choices
+from pipelines.locks import only_one
 from pipelines.promote import PROMOTED, Decision
 from pipelines.settings import read_settings
 from pipelines.workdir import Workdir
@@ -25,7 +22,6 @@ logger = logging.getLogger(__name__)
 
 RETRAINED = "retrained.json"
 _LOCK = ".retrain.lock"
-_LOOKED_EVERY_S = 0.5
 _PACKAGES = ("flows", "pipelines", "skeletonllm")
 
 
@@ -50,35 +46,10 @@ class Retrained:
 
 @contextmanager
 def only_retraining(workdir: Workdir) -> Iterator[None]:
-    """Wait until no other process retrains in the work folder, saying for whom; then be the one.
-
-    The lock dies with its process, so a kill leaves none behind.
-    """
+    """Wait until no other process retrains in the work folder, saying for whom; then be the one."""
     workdir.path.mkdir(parents=True, exist_ok=True)
-    path = workdir.path / _LOCK
-    with path.open("a+") as lock:
-        told = False
-        while not _taken(lock.fileno()):
-            if not told:
-                logger.info("%s: %s is retraining here; waiting until it has ended", workdir.path, _owner(path))
-                told = True
-            time.sleep(_LOOKED_EVERY_S)
-        lock.truncate(0)
-        lock.write(f"process {os.getpid()} of {socket.gethostname()}")
-        lock.flush()
+    with only_one(workdir.path / _LOCK, "is retraining here"):
         yield
-
-
-def _taken(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _owner(path: Path) -> str:
-    return path.read_text().strip() or "another process"
 
 
 def inputs_of(clips: DatasetRef, choices: Choices, tolerance: float) -> str:

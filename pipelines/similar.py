@@ -38,9 +38,9 @@ class SimilarConfig:
     """So many others are asked for, as in the paper."""
 
 
-def configure(actions: tuple[str, ...]) -> SimilarConfig:
-    """Ask the teacher that the settings name."""
-    settings = choose_teacher(read_settings())
+def configure(actions: tuple[str, ...], may_ask: bool = True) -> SimilarConfig:
+    """Ask the teacher that the settings name; its server may be asked for its only model, unless `may_ask` is off."""
+    settings = choose_teacher(read_settings(), may_ask=may_ask)
     return SimilarConfig(actions, settings.teacher_model, settings.teacher_url)
 
 

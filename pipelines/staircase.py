@@ -183,7 +183,7 @@ def _pairs(work: Workdir, choices: Choices, clips: DatasetRef, last: CheckpointR
         elif kind == "kinematics":
             evidence.append(motion.build_of(clips, motion.MotionConfig(actions, plain)))
         else:
-            evidence.append(similar.build_of(similar.configure(actions)))
+            evidence.append(similar.build_of(similar.configure(actions, may_ask=False)))
     refs = [DatasetRef(build.name, "", build.fingerprint) for build in evidence]
     return mine.build_of(mine.MineConfig(actions), refs), *evidence
 

@@ -125,7 +125,7 @@ class Cluster:
     def start(self) -> None:
         self.services["server"].start()
         self.services["head"].start()
-        wait_for(lambda: _get(f"{self.api}/health") is True, 180, "the server")
+        wait_for(lambda: ask(f"{self.api}/health") is True, 180, "the server")
         self._prefect("work-pool", "create", "skeletonllm", "--type", "process")
         self._prefect("--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect/prefect.yaml")
         for described in yaml.safe_load((ROOT / "infra/prefect/automations.yaml").read_text()):
@@ -171,7 +171,7 @@ class Cluster:
         """What supervisors do: whatever has ended is started again."""
         # Again and again: a head does not start while the other node has not noticed that the last one died.
         server, head = self.services["server"], self.services["head"]
-        wait_for(lambda: _get(f"{self.api}/health") is True, 300, "the server", server.revive)
+        wait_for(lambda: ask(f"{self.api}/health") is True, 300, "the server", server.revive)
         wait_for(self.head_answers, 300, "the head of the cluster", head.revive)
         self.services["raylet"].revive()
         self.services["worker"].revive()
@@ -183,7 +183,7 @@ class Cluster:
         return _answered(f"{self.api}/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters})["id"]
 
     def state(self, run: str) -> str:
-        answer = _get(f"{self.api}/flow_runs/{run}")
+        answer = ask(f"{self.api}/flow_runs/{run}")
         return "" if answer is None else answer["state_type"]
 
     def finish(self, source: Path, workdir: Path, run: str) -> list[str]:
@@ -274,7 +274,7 @@ def wait_for(is_so: Callable[[], Any], seconds: float, what: str, meanwhile: Cal
     raise AssertionError(f"waited {seconds:.0f} s for {what}")
 
 
-def _get(url: str, sent: Any = None) -> Any:
+def ask(url: str, sent: Any = None) -> Any:
     """What the API answers to a question, or to something that is sent; None where it does not answer now."""
     data = None if sent is None else json.dumps(sent).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
@@ -292,7 +292,7 @@ def _get(url: str, sent: Any = None) -> Any:
 def _answered(url: str, sent: Any = None) -> Any:
     """The same, until it answers."""
     found: list[Any] = []
-    wait_for(lambda: (answer := _get(url, sent)) is not None and (found.append(answer) or True), 120, url)
+    wait_for(lambda: (answer := ask(url, sent)) is not None and (found.append(answer) or True), 120, url)
     return found[0]
 
 

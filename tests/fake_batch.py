@@ -6,16 +6,16 @@ import json
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.fake_server import FakeServer, Handler
 from tests.fake_teacher import CHAIN, Body
 
 Line = dict[str, Any]
 Hook = Callable[[str], None]
 
 
-class FakeBatches:
+class FakeBatches(FakeServer):
     """Serves files and batches on a free port of this machine while the `with` block lasts.
 
     It counts what it charges: `charged` holds, for each request, how often it was answered.
@@ -42,11 +42,9 @@ class FakeBatches:
         self._lock = threading.Lock()
         fake = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
+        class BatchHandler(Handler):
             def do_POST(self) -> None:
-                self._do(self.rfile.read(int(self.headers["Content-Length"])))
+                self._do(self.body())
 
             def do_GET(self) -> None:
                 self._do(b"")
@@ -58,32 +56,9 @@ class FakeBatches:
                 with fake._lock:
                     status, answer = fake._react(step, path, data, self.headers.get("Content-Type", ""))
                 fake.hook(f"{step} done")
-                self.send_response(status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
+                self.answer(status, answer, {})
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._server.handle_error = lambda *_: None  # a client that was killed is none of ours
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-
-    def __enter__(self) -> "FakeBatches":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(BatchHandler)
 
     def _step(self, method: str, path: str) -> str:
         kind = path.split("/")[2]

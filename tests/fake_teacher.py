@@ -9,11 +9,11 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from email.message import Message
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from pipelines.teacher.kinematic import write_chain
 from skeletonllm.skeleton.clip import Clip
+from tests.fake_server import FakeServer, Handler
 
 CHAIN = {
     "summary": "One hand goes up.",
@@ -52,7 +52,7 @@ FAULTS = (
 PROMPT_TOKENS, COMPLETION_TOKENS = 7, 5
 
 
-class FakeTeacher:
+class FakeTeacher(FakeServer):
     """Answers on a free port of this machine while the `with` block lasts, and counts what it would charge.
 
     It knows idempotency keys: what was asked under a key and charged is answered again for nothing.
@@ -95,45 +95,16 @@ class FakeTeacher:
         self._lock = threading.Lock()
         fake = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-            wbufsize = -1
-
+        class TeacherHandler(Handler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                came = fake._react(body, self.headers, self.path)
+                came = fake._react(json.loads(self.body()), self.headers, self.path)
                 if came is None:
                     self.close_connection = True
                     return
                 status, headers, text = came
-                self.send_response(status)
-                data = text.encode()
-                for name, value in {
-                    "Content-Type": "application/json",
-                    "Content-Length": str(len(data)),
-                    **headers,
-                }.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(data)
+                self.answer(status, text.encode(), headers)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            daemon_threads = True
-            request_queue_size = 128
-
-            def handle_error(self, *_: object) -> None:
-                pass  # a client that was killed, or has closed its connections
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+        super().__init__(TeacherHandler)
 
     @property
     def count(self) -> int:
@@ -143,15 +114,6 @@ class FakeTeacher:
     def tokens(self) -> int:
         """That were charged."""
         return self.charges.total() * (PROMPT_TOKENS + COMPLETION_TOKENS)
-
-    def __enter__(self) -> "FakeTeacher":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def _react(self, body: Body, given: Message, path: str) -> tuple[int, dict[str, str], str] | None:
         with self._lock:

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, func, insert, select, update
 
 from pipelines.teacher.database import ATTEMPT, BATCH, OWNER
-from pipelines.teacher.entries import OPEN, fail, settle
+from pipelines.teacher.entries import NANO, OPEN, fail, settle
 from pipelines.teacher.ledger import Attempt, Bound, Ledger
 from pipelines.teacher.owners import is_alive, this_owner
 from pipelines.teacher.request import TeacherReply
 
 _UNDER_WAY = ("filling", "submitting", "submitted")
 _TOGETHER = 500  # attempts that end in one transaction: others wait for it
-_NANO = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -181,7 +180,7 @@ def _attempts(connection: Connection, name: str, wanted: ColumnElement[bool] | N
     number = select(func.count()).where(before.c.key == ATTEMPT.c.key, before.c.id <= ATTEMPT.c.id).scalar_subquery()
     query = select(ATTEMPT.c.id, ATTEMPT.c.key, number, ATTEMPT.c.tokens, ATTEMPT.c.cost).where(ATTEMPT.c.batch == name)
     rows = connection.execute(query if wanted is None else query.where(wanted))
-    return [Attempt(row[0], row[1], row[2], Bound(row[3], row[4] / _NANO)) for row in rows]
+    return [Attempt(row[0], row[1], row[2], Bound(row[3], row[4] / NANO)) for row in rows]
 
 
 def _change(connection: Connection, name: str, **values: str) -> None:

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, func, select
 
 from pipelines.teacher.database import ATTEMPT, REQUEST, VERDICT
+from pipelines.teacher.entries import NANO
 from pipelines.teacher.ledger import Caps, Ledger, Totals
 from skeletonllm.log import progress
 
 logger = logging.getLogger(__name__)
 
-_NANO = 1_000_000_000
 _LOOK_EVERY_S = 1.0
 
 
@@ -62,8 +62,7 @@ def spent_by_model(ledger: Ledger, budget: str) -> list[Spent]:
             .group_by(REQUEST.c.model)
         )
         rows = [
-            Spent(name, count, int(tokens), int(cost) / _NANO)
-            for name, count, tokens, cost in connection.execute(query)
+            Spent(name, count, int(tokens), int(cost) / NANO) for name, count, tokens, cost in connection.execute(query)
         ]
         return sorted(rows, key=lambda row: (-row.cost, -row.tokens, row.model))
 

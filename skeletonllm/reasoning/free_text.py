@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from skeletonllm.reasoning.chain import ChainStep, StepVerdict
+from skeletonllm.reasoning.chain import OPPOSITES, ChainStep, StepVerdict
 from skeletonllm.reasoning.claims import check_step
 from skeletonllm.reasoning.measure import best, not_measurable, supported
 from skeletonllm.reasoning.signals import Signals
@@ -75,15 +75,6 @@ _VERB_PATTERNS = tuple((predicate, re.compile(rf"\b(?:{pattern})")) for predicat
 _NEGATION = re.compile(r"\b(?:not|no|never|without|nor|neither|cannot|barely|hardly)\b")
 _WHOLE = re.compile(r"\b(?:to and fro|back and forth|up and down)\b")
 _RETURNS = re.compile(r"\b(?:(?:comes?|is|are) back(?: again)?(?: at the end)?|returns?|returned)\b")
-_OPPOSITE = {
-    "raises": "lowers",
-    "moves forward": "moves back",
-    "extends": "flexes",
-    "bends": "straightens",
-    "approaches": "leaves",
-    "turns left": "turns right",
-}
-_OPPOSITE |= {value: key for key, value in _OPPOSITE.items()}
 _UNDONE = {
     "raises": "rises",
     "lowers": "sinks",
@@ -212,7 +203,7 @@ def read_claims(text: str, num_frames: int, fps: float) -> tuple[Claim, ...]:
 
 def _returned(rest: str, went: tuple[ChainStep, ...]) -> str:
     """A clause in which "comes back" is what undoes the claim before it, if anything does."""
-    back = _OPPOSITE.get(went[0].predicate) if went else None
+    back = OPPOSITES.get(went[0].predicate) if went else None
     return rest if back is None else _RETURNS.sub(_UNDONE[back], rest)
 
 

@@ -109,7 +109,7 @@ def test_who_waits_says_for_whom_and_goes_on_when_that_one_is_killed(tmp_path, c
     killer = _PROCESSES.Process(target=_kill_later, args=(other.pid,))
     killer.start()
     with only_retraining(Workdir(tmp_path)):
-        assert f"process {other.pid} of" in caplog.text
+        assert f"process {other.pid} on" in caplog.text
         assert "is retraining here; waiting" in caplog.text
     for one in (other, killer):
         one.join(10)

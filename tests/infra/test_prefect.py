@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+
+from tests.chaos import ask
 
 ROOT = Path(__file__).parents[2]
 PREFECT = ROOT / "infra" / "prefect"
@@ -135,21 +136,6 @@ def api(tmp_path_factory):
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait(20)
-
-
-def ask(url: str, sent: Any = None) -> Any:
-    request = urllib.request.Request(
-        url, None if sent is None else json.dumps(sent).encode(), {"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        if error.code == 503:  # SQLite, which the server has here, was busy: ask again
-            return None
-        raise AssertionError(f"{url}: {error.code} {error.read().decode()[:500]}") from error
-    except OSError:
-        return None
 
 
 def wait_for(is_so: Callable[[], Any], seconds: float = 180) -> None:

@@ -74,7 +74,7 @@ def test_too_much_rejected_input_publishes_nothing(tmp_path):
 
 def test_a_second_builder_of_the_same_data_set_is_refused(tmp_path):
     def inner(_: int) -> ShardOutput:
-        with pytest.raises(ShardError, match=r"another process is building this data set \(process \d+ on .+\)"):
+        with pytest.raises(ShardError, match=r"process \d+ on .+ is building this data set; wait for it"):
             map_shards(replace(BUILD, process_shard=inner), tmp_path)
         return double(1)
 

@@ -133,7 +133,7 @@ def test_a_second_launcher_of_one_stage_is_refused(run, tmp_path):
     folder.mkdir(parents=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(CheckpointError, match="another process is training this stage"):
+        with pytest.raises(CheckpointError, match="is training this stage; wait for it"):
             launch(run, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""How our pages are made: templates of this folder, everything escaped, pictures inside."""
+"""How our pages are made: from a template, everything escaped, pictures inside."""
 
 import base64
 from importlib.resources import files
@@ -10,15 +10,16 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 
-def page_environment(picture: str) -> "Environment":
+def page_environment(picture: str = "png", package: str = "skeletonllm.evaluate.report") -> "Environment":
     """The environment of a page.
 
     Args:
         picture: the kind of its pictures, such as `gif`.
+        package: where its templates lie.
     """
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    here = files("skeletonllm.evaluate.report")
+    here = files(package)
     environment = Environment(
         loader=FunctionLoader(lambda name: (here / name).read_text(encoding="utf-8")),
         autoescape=True,
