@@ -43,6 +43,7 @@ CARD = "README.md"
 
 # A worker that dies this often on the same shard is not unlucky: the shard kills it.
 _MAX_DEATHS = 3
+_GRACE_S = 2.0  # for the others, when a shard fails
 
 
 @dataclass(frozen=True)
@@ -230,9 +231,10 @@ def _on_ray(build: Build, folder: Location, missing: Sequence[int]) -> Iterator[
             logger.warning("%s: the worker of shard %d died, trying again", build.name, index)
             waiting.append(index)
         except RayTaskError as error:
-            if build.lets_finish and running:
-                ray.wait(list(running), num_returns=len(running))
-            for ref in running:
+            # Others often fail for the same reason just now. Ray aborts this process where one that ends is cancelled.
+            timeout = None if build.lets_finish else _GRACE_S
+            _, unfinished = ray.wait(list(running), num_returns=len(running), timeout=timeout) if running else ([], [])
+            for ref in unfinished:
                 ray.cancel(ref, force=True)
             raise error.cause from None
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 
@@ -32,6 +32,9 @@ from skeletonllm.shards.reader import ShardReader
 from skeletonllm.shards.schema import CHAINS, clips_from_table
 from skeletonllm.shards.writer import shard_name
 from skeletonllm.skeleton.clip import Clip
+
+if TYPE_CHECKING:
+    from pipelines.teacher.client import OpenAITeacher
 
 logger = logging.getLogger(__name__)
 
@@ -144,6 +147,9 @@ def run(
         closing(open_ledger(ledger)) as opened,
         shown_spending(opened, build.fingerprint, config.limits.caps, num_clips),
     ):
+        _teacher_of(
+            config, opened, build.fingerprint, ledger
+        ).close()  # what is wrong with it is told before work begins
         return map_shards(build, root, executor, wait=True, quiet=True)
 
 
@@ -251,14 +257,12 @@ def _row(action: str | None, chain: ReasoningChain) -> dict[str, Any]:
 def _ask(work: Work, clips: Iterator[Clip]) -> ShardOutput:
     """Chains from an OpenAI-compatible server, in the clips' order, and the tokens they took."""
     from pipelines.teacher.ask import ask_for_chains
-    from pipelines.teacher.client import OpenAITeacher
 
     config = work.config
-    settings = replace(read_settings(), teacher_model=config.model, teacher_url=config.base_url)
     chains = _Chains()
     spent: Counter[str] = Counter(prompt_tokens=0, completion_tokens=0, unanswered=0)
     with closing(open_ledger(work.ledger)) as ledger:
-        teacher = OpenAITeacher(settings, ledger, work.budget, config.limits, prices_of(work.ledger))
+        teacher = _teacher_of(config, ledger, work.budget, work.ledger)
         with closing(teacher):
             for one in ask_for_chains(
                 clips, drawer(work), teacher, config.model, config.base_url, config.limits.at_once
@@ -268,6 +272,18 @@ def _ask(work: Work, clips: Iterator[Clip]) -> ShardOutput:
                 spent["completion_tokens"] += sum(reply.completion_tokens for reply in one.replies)
                 spent["unanswered"] += isinstance(one.chain, RequestError)
     return chains.output(**spent)
+
+
+def _teacher_of(config: TeachConfig, ledger: Ledger, budget: str, file: Path) -> "OpenAITeacher":
+    """Whoever is asked.
+
+    Raises:
+        ConfigError: the key is missing, the address may not be asked, or a cap cannot be kept without the model's price.
+    """
+    from pipelines.teacher.client import OpenAITeacher
+
+    settings = replace(read_settings(), teacher_model=config.model, teacher_url=config.base_url)
+    return OpenAITeacher(settings, ledger, budget, config.limits, prices_of(file))
 
 
 def _fill(works: Sequence[Work]) -> None:

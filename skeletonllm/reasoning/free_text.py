@@ -72,6 +72,7 @@ _VERBS: tuple[tuple[str, str], ...] = (
     ("bends", r"(?:bend|flex|fold|lean|tilt|crouch)\w*|bent\b"),
 )
 _VERB_PATTERNS = tuple((predicate, re.compile(rf"\b(?:{pattern})")) for predicate, pattern in _VERBS)
+_WAVING = re.compile(r"\bwav\w*")
 _NEGATION = re.compile(r"\b(?:not|no|never|without|nor|neither|cannot|barely|hardly)\b")
 _WHOLE = re.compile(r"\b(?:to and fro|back and forth|up and down)\b")
 _RETURNS = re.compile(r"\b(?:(?:comes?|is|are) back(?: again)?(?: at the end)?|returns?|returned)\b")
@@ -273,6 +274,9 @@ def _read(
     if not predicates:
         return Claim(words, fault=f"no movement is named that can be measured: {words!r}", unread=unread), subject
     first, last = window or (0, num_frames - 1)
+    acting = subject
+    if subject.part == "pelvis" and _WAVING.search(rest):  # a person waves with a hand; which one is not said
+        acting = replace(subject, part="wrist", side="right", either=True)
     steps = []
     for predicate, _ in predicates:
         begins = first
@@ -280,8 +284,8 @@ def _read(
             other in ("raises", "moves forward") for other, _ in predicates
         ):
             begins = max(first, last - max(1, (last - first) // 6))  # where the way to it ends
-        steps.append(_step(subject, predicate, begins if window else first, last, words))
-    return Claim(words, tuple(steps), "", window is None, subject.either, unread), subject
+        steps.append(_step(acting, predicate, begins if window else first, last, words))
+    return Claim(words, tuple(steps), "", window is None, acting.either, unread), subject
 
 
 @lru_cache(maxsize=4096)

@@ -101,6 +101,13 @@ def test_a_teacher_that_refuses_is_one_error_and_the_next_run_goes_on(tmp_path, 
         assert len(build(tmp_path, clips)) == 2
 
 
+def test_a_cap_that_cannot_be_kept_is_told_before_any_work_begins(tmp_path, clips, server, monkeypatch):
+    monkeypatch.setattr(teach, "map_shards", lambda *_, **__: pytest.fail("it began"))
+    server("https://teacher.example.org/v1")
+    with pytest.raises(ConfigError, match="the price of 'fake' is not known, so --max-cost cannot be kept"):
+        build(tmp_path, clips, limits=Limits(max_cost=1.0))
+
+
 def test_a_cap_publishes_nothing_and_a_higher_one_pays_for_the_rest_only(tmp_path, clips, server):
     with FakeTeacher(answer=written) as fake:
         server(fake.url)
