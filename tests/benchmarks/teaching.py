@@ -14,6 +14,7 @@ from pipelines.teacher.client import OpenAITeacher
 from pipelines.teacher.ledger import Ledger
 from pipelines.teacher.limits import Limits
 from pipelines.teacher.request import TeacherRequest
+from skeletonllm.answer.connect import connect
 from tests.benchmarks.measure import Row
 from tests.fake_teacher import FakeTeacher
 
@@ -62,6 +63,21 @@ def _ask(url: str, count: int, folder: str, **limits: Any) -> tuple[float, float
             return time.perf_counter() - started, time.process_time() - cpu
 
 
+def _ask_bare(url: str, count: int) -> float:
+    """Seconds of this process's CPU for as many requests by the `openai` package alone, which keeps nothing."""
+
+    def ask(number: int) -> None:
+        client.chat.completions.create(
+            model="fake", messages=[{"role": "user", "content": f"{_TEXT} {number}"}], max_tokens=1024
+        )
+
+    with connect(url, "", None, 60.0) as client, ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(ask, range(10**6, 10**6 + 2 * _AT_ONCE)))
+        cpu = time.process_time()
+        list(pool.map(ask, range(count)))
+        return time.process_time() - cpu
+
+
 def teaching(runs: int) -> Iterator[Row]:
     """Against a server of 50 ms latency."""
     with tempfile.TemporaryDirectory() as folder:
@@ -75,13 +91,15 @@ def teaching(runs: int) -> Iterator[Row]:
             what = f"{per_minute} requests/min, {how}"
             yield Row("teaching", f"{what}: of the allowed rate", reached, "%", reached, reached)
             yield Row("teaching", f"{what}: refused as too many", exceeded, "requests", exceeded, exceeded)
-        spent, rates = [], []
+        spent, more, rates = [], [], []
         for _ in range(runs):
             with _served(latency_s=_LATENCY_S) as (url, _):
                 seconds, cpu = _ask(url, 1000, folder)
+                more.append(1000 * (cpu - _ask_bare(url, 1000)) / 1000)
             spent.append(1000 * cpu / 1000)
             rates.append(1000 / seconds)
         middle = len(spent) // 2
         what = f"without a limit, {_AT_ONCE} in flight"
-        yield Row("teaching", f"{what}: CPU of the client", sorted(spent)[middle], "ms/request", min(spent), max(spent))
+        for name, values in (("CPU of the client", spent), ("of that, more than `openai` alone", more)):
+            yield Row("teaching", f"{what}: {name}", sorted(values)[middle], "ms/request", min(values), max(values))
         yield Row("teaching", what, sorted(rates)[middle], "requests/s", min(rates), max(rates))
