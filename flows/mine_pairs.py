@@ -38,7 +38,9 @@ def measure_motion(workdir: Workdir, clips: DatasetRef, choices: Choices, execut
 def ask_similar(workdir: Workdir, clips: DatasetRef, choices: Choices) -> DatasetRef:
     """Which of the training actions the teacher holds for alike, by their names."""
     actions = assemble.training_actions(clips, protocol_of(clips, choices.hold_out, choices.cross_format))
-    named = similar.run(similar.configure(actions), workdir.data, similar.teacher(workdir.replies))
+    config = similar.configure(actions)
+    with similar.teacher(config, workdir.ledger) as ask:
+        named = similar.run(config, workdir.data, ask)
     show_dataset(named)
     return named
 

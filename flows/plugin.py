@@ -3,9 +3,11 @@
 * `prefect deployment run build-teacher-chains` names one of our deployments by one word. The stock command accepts only
   FLOW/DEPLOYMENT; our flows and deployments have the same name, so one word says both.
 * An embedded server ends with the process that started it, also where that one was killed.
+* What our packages log is sent to the server with the run that it belongs to.
 """
 
 import functools
+import logging
 import os
 import sys
 import threading
@@ -22,10 +24,18 @@ _READERS = ("PrefectClient", "SyncPrefectClient")
 @register_hook
 def setup_environment(*, ctx: Any) -> None:
     """Called by Prefect at its import."""
+    let_our_lines_through()
     if os.environ.get("PREFECT__SERVER_EPHEMERAL") == "1":
         threading.Thread(target=end_with_parent, args=(os.getppid(),), daemon=True).start()
     elif "deployment" in sys.argv[1:2]:
         teach_short_names()
+
+
+def let_our_lines_through() -> None:
+    """Log from INFO on: Prefect gives our loggers its handler (`extra_loggers`), but leaves them the root's level."""
+    for name in ("flows", "pipelines", "skeletonllm"):
+        if logging.getLogger(name).level == logging.NOTSET:
+            logging.getLogger(name).setLevel(logging.INFO)
 
 
 def end_with_parent(parent: int) -> None:

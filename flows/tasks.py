@@ -1,17 +1,23 @@
 """What all flows share: the task wrapper, and artifacts that say what a data set or checkpoint is."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect import task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from pipelines import gallery, teach_plan
 from pipelines.choices import Choices, choose, remember
 from pipelines.executor import ExecutorName
 from pipelines.workdir import DEFAULT_WORKDIR, Workdir
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef, read_manifest
+
+logger = logging.getLogger(__name__)
+
+_CHAINS_SHOWN = 3
 
 __all__ = [
     "DEFAULT_WORKDIR",
@@ -21,8 +27,10 @@ __all__ = [
     "choose",
     "pipeline_task",
     "remember",
+    "show_chains",
     "show_checkpoint",
     "show_dataset",
+    "show_plan",
 ]
 
 
@@ -59,3 +67,20 @@ def show_checkpoint(checkpoint: CheckpointRef) -> None:
         key=f"checkpoint-{checkpoint.name}".replace("_", "-"),
         markdown="\n".join([f"**{checkpoint.name}** `{checkpoint.fingerprint[:12]}`\n\n`{checkpoint.path}`\n", *links]),
     )
+
+
+def show_chains(
+    chains: DatasetRef, clips: DatasetRef, checkpoint: CheckpointRef | None, facts: Sequence[tuple[str, str]]
+) -> None:
+    """Publish who taught, verdicts, cost and some chains beside their pictures; all of it as `chains.html` too."""
+    path = gallery.write_page(chains, clips, checkpoint, facts)
+    page = gallery.collect(chains, clips, checkpoint, facts, num_shown=_CHAINS_SHOWN)
+    create_markdown_artifact(key="chains", markdown=gallery.markdown_of(page))
+    create_link_artifact(key="chains-page", link=path.resolve().as_uri(), link_text=path.name)
+
+
+def show_plan(plan: teach_plan.TeachPlan) -> None:
+    """Publish what would be asked, and say it in the log."""
+    text = teach_plan.markdown_of(plan)
+    logger.info("%s", text)
+    create_markdown_artifact(key="chains-plan", markdown=text)

@@ -12,15 +12,16 @@ import pyarrow as pa
 from pipelines.executor import Build, ShardOutput, write_table
 from skeletonllm.errors import ConfigError, DataError
 from skeletonllm.evaluate.protocols import Protocol
-from skeletonllm.plain import from_plain
+from skeletonllm.plain import from_plain, to_plain
 from skeletonllm.reasoning.chain import ReasoningChain, chain_text
-from skeletonllm.reasoning.prompts import PROMPT_VERSION, caption_prompt, chain_prompt, mqa_prompt, yes_no_prompt
+from skeletonllm.reasoning.prompts import caption_prompt, chain_prompt, mqa_prompt, prompt_ids, yes_no_prompt
 from skeletonllm.shards.manifest import DatasetRef
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.shards.schema import EXAMPLES
 from skeletonllm.skeleton.clip import Source
 
 VERSION = 1
+KINDS = ("mqa", "yes_no", "chain", "caption")  # each has the prompt of its name
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,6 @@ class AssembleConfig:
     examples: tuple[str, ...]
     actions: tuple[str, ...]
     protocol: dict[str, Any]
-    prompt_version: str = PROMPT_VERSION
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,15 @@ def run(
     """Make a stage's examples from the clips of the training split.
 
     Raises:
-        ConfigError: the stage needs pairs or chains that were not given.
+        ConfigError: an example's kind is unknown, or the stage needs pairs or chains that were not given.
         DataError: no example came out.
     """
+    for kind in set(config.examples) - set(KINDS):
+        raise ConfigError(f"examples of kind {kind!r} are unknown; known are {', '.join(KINDS)}")
     needed = {"yes_no": pairs, "chain": chains}
     for kind in config.examples:
         if kind in needed and needed[kind] is None:
             raise ConfigError(f"stage {config.stage}: examples of kind {kind!r} need a data set that was not given")
-    inputs = [dataset.fingerprint for dataset in (clips, pairs, chains) if dataset is not None]
-    build = Build(f"examples_{config.stage}", "assemble", VERSION, config, inputs, "examples")
 
     def make() -> ShardOutput:
         training = _training_rows(clips, config)
@@ -71,7 +71,29 @@ def run(
         table = pa.Table.from_pylist([{"weight": 1.0, **row} for row in rows], schema=EXAMPLES)
         return ShardOutput(table, statistics={"examples": len(rows), "clips": len(training)})
 
-    return write_table(build, root, make)
+    return write_table(build_of(clips, pairs, chains, config), root, make)
+
+
+def build_of(clips: DatasetRef, pairs: DatasetRef | None, chains: DatasetRef | None, config: AssembleConfig) -> Build:
+    """What `run` builds with the same arguments; pairs and chains need not be there yet."""
+    inputs = [dataset.fingerprint for dataset in (clips, pairs, chains) if dataset is not None]
+    # The words of a prompt are part of the examples of its kind, and of no others.
+    named = {**to_plain(config), "prompts": prompt_ids(config.examples)}
+    return Build(f"examples_{config.stage}", "assemble", VERSION, named, inputs, "examples")
+
+
+def preview(
+    clips: DatasetRef, pairs: DatasetRef | None, chains: DatasetRef | None, config: AssembleConfig
+) -> dict[str, list[tuple[str, str]]]:
+    """Prompts and targets of each kind of example, without writing any; without pairs or chains, as many as can be made."""
+    training = _training_rows(clips, config)
+    return {
+        kind: [
+            (example["prompt"], example["target"])
+            for _, _, example in _examples(kind, training, config.actions, pairs, chains)
+        ]
+        for kind in config.examples
+    }
 
 
 def training_actions(clips: DatasetRef, protocol: Protocol) -> tuple[str, ...]:
@@ -126,12 +148,10 @@ def _examples(
         for row in rows:
             if row.clip_id in accepted:
                 yield row, 0, {"prompt": chain_prompt(), "target": chain_text(accepted[row.clip_id])}
-    elif kind == "caption":
+    else:
         for row in rows:
             if row.captions:
                 yield row, 0, {"prompt": caption_prompt(), "target": _pick(row.clip_id, row.captions)}
-    else:
-        raise ConfigError(f"examples of kind {kind!r} are unknown; known are mqa, yes_no, chain, caption")
 
 
 def _partners(pairs: DatasetRef | None) -> Mapping[str, list[str]]:

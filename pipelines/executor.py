@@ -4,19 +4,20 @@ Knows nothing of what a shard means. A shard that exists is done, so a killed bu
 depends on the number of workers.
 """
 
-import fcntl
 import logging
 import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as package_version
 from typing import Any, Literal
 
 import pyarrow as pa
 
+from pipelines.cluster import check_cluster
+from pipelines.locks import only_one
 from pipelines.settings import read_settings
 from skeletonllm.errors import DataError, ShardError
 from skeletonllm.log import progress
@@ -42,6 +43,7 @@ CARD = "README.md"
 
 # A worker that dies this often on the same shard is not unlucky: the shard kills it.
 _MAX_DEATHS = 3
+_GRACE_S = 2.0  # for the others, when a shard fails
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Build:
         prepare: called with the data set's folder before the first shard is made; may put shards there that are known
             from elsewhere.
         card: text of the data set's `README.md`, from its manifest and the files of what was rejected.
+        lets_finish: whether shards that are under way when another fails are let finish, since stopping them is costly.
         is_pure: whether a shard depends on nothing but what the fingerprint names, so that it is kept where the run is
             refused for `max_rejected`.
     """
@@ -106,6 +109,7 @@ class Build:
     prepare: Callable[[Location], None] | None = None
     card: Callable[[Manifest, Sequence[Location]], str] | None = None
     is_pure: bool = False
+    lets_finish: bool = False
 
     @property
     def fingerprint(self) -> str:
@@ -113,38 +117,55 @@ class Build:
         return fingerprint_of(self.pipeline, self.version, self.config, list(self.inputs))
 
 
-def map_shards(build: Build, root: Location | str, executor: ExecutorName = "inline") -> DatasetRef:
+def map_shards(
+    build: Build, root: Location | str, executor: ExecutorName = "inline", wait: bool = False, quiet: bool = False
+) -> DatasetRef:
     """Build the data set, or find that it is there.
 
     Args:
         build: what is built.
         root: where data sets are kept, a folder or a place in an object store.
         executor: in this process or on Ray.
+        wait: for another process that is building it, whose work is then found done; else that is an error.
+        quiet: show no progress, since the pipeline shows its own.
 
     Raises:
         DataError: too much of the input was rejected; nothing is published.
-        ShardError: a shard cannot be written, or a worker died on it several times.
+        ShardError: a shard cannot be written, a worker died on it several times, or another process is building it.
     """
     root = locate(root)
-    done = find_dataset(root, build.name, build.fingerprint)
+    done = _find_done(build, root)
     if done is not None:
-        touch_dataset(done)  # asked for last
-        logger.info("%s: %s is there already, nothing to do", build.name, build.fingerprint[:12])
         return done
     folder = dataset_folder(root, build.name, build.fingerprint)
     started = time.monotonic()
-    with _only_builder(folder):
+    with _only_builder(folder, wait):
+        done = _find_done(build, root)  # whoever had the lock may have made it
+        if done is not None:
+            return done
         if build.prepare is not None:
             build.prepare(folder)
         count = len(build.shards)
         missing = [index for index in range(count) if not (folder / shard_name(index, count)).exists()]
         done, num_rejected = count - len(missing), 0
-        with progress(build.name, count, "shards") as tick:
+        with nullcontext(_no_tick) if quiet else progress(build.name, count, "shards") as tick:
             tick(done)
             for refused in (_on_ray if executor == "ray" else _inline)(build, folder, missing):
                 done, num_rejected = done + 1, num_rejected + refused
                 tick(done, f"({num_rejected} rejected)" if num_rejected else "")
         return _publish(build, folder, started)
+
+
+def _find_done(build: Build, root: Location) -> DatasetRef | None:
+    done = find_dataset(root, build.name, build.fingerprint)
+    if done is not None:
+        touch_dataset(done)  # asked for last
+        logger.info("%s: %s is there already, nothing to do", build.name, build.fingerprint[:12])
+    return done
+
+
+def _no_tick(*_: object) -> None:
+    pass
 
 
 def write_table(build: Build, root: Location | str, make: Callable[[], ShardOutput]) -> DatasetRef:
@@ -210,7 +231,10 @@ def _on_ray(build: Build, folder: Location, missing: Sequence[int]) -> Iterator[
             logger.warning("%s: the worker of shard %d died, trying again", build.name, index)
             waiting.append(index)
         except RayTaskError as error:
-            for ref in running:
+            # Others often fail for the same reason just now. Ray aborts this process where one that ends is cancelled.
+            timeout = None if build.lets_finish else _GRACE_S
+            _, unfinished = ray.wait(list(running), num_returns=len(running), timeout=timeout) if running else ([], [])
+            for ref in unfinished:
                 ray.cancel(ref, force=True)
             raise error.cause from None
 
@@ -220,6 +244,9 @@ def start_ray(namespace: str | None = None) -> None:
 
     Args:
         namespace: in which names of actors are looked up and taken; by default this process has one of its own.
+
+    Raises:
+        ConfigError: the cluster is not on this machine, and its access is not authenticated.
     """
     import ray
 
@@ -229,7 +256,9 @@ def start_ray(namespace: str | None = None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # The first error ends the build; those of the shards that were under way with it need not be told.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
-    address = read_settings().ray_address
+    settings = read_settings()
+    address = settings.ray_address
+    check_cluster(settings)
     logger.info("starting Ray (%s)", address or "local")
     if address:
         ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
@@ -305,8 +334,8 @@ def _total(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 @contextmanager
-def _only_builder(folder: Location) -> Iterator[None]:
-    """One process builds a data set at a time; a lock dies with its process, so a kill leaves none behind.
+def _only_builder(folder: Location, wait: bool = False) -> Iterator[None]:
+    """One process builds a data set at a time.
 
     Object stores have no locks: there, two builders do the work twice, and write the same bytes.
     """
@@ -315,16 +344,10 @@ def _only_builder(folder: Location) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = (folder / ".lock").open("w")
+        (folder / ".lock").touch()
     except OSError as error:
         raise ShardError(f"{folder}: cannot be written ({error}); choose another folder with --workdir") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ShardError(
-                f"{folder}: another process is building this data set; wait for it, then run again"
-            ) from None
+    with only_one(folder / ".lock", "is building this data set", None if wait else ShardError):
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
         yield

@@ -17,7 +17,7 @@ import pyarrow.compute
 
 from pipelines.card import DAMAGED, NO_BODY, card_of, statistics_of
 from pipelines.executor import Build, ExecutorName, Rejected, ShardOutput, map_shards
-from pipelines.plan import Plan, find_shards, link_shards, plan_of
+from pipelines.ingest_plan import Plan, find_shards, link_shards, plan_of
 from pipelines.sources import FILE as SOURCES_FILE
 from pipelines.sources import (
     Kept,

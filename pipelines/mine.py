@@ -43,7 +43,8 @@ def kinds_of(asked: Sequence[str] | None) -> tuple[EvidenceKind, ...]:
     Raises:
         ConfigError: there is no such kind, or the teacher is named and none is set.
     """
-    has_teacher = bool(read_settings().teacher_model)
+    settings = read_settings()
+    has_teacher = bool(settings.teacher_model or settings.teacher_url)
     if asked is None:
         return EVIDENCE_KINDS if has_teacher else ("student", "kinematics")
     if unknown := [kind for kind in asked if kind not in EVIDENCE_KINDS]:
@@ -81,7 +82,6 @@ def run(
     given = [evidence for evidence in (predictions, motion, similar) if evidence is not None]
     if not given:
         raise ConfigError("mining: no evidence is given; give predictions, motion or a teacher's answers")
-    build = Build("pairs", "mine", VERSION, config, [evidence.fingerprint for evidence in given], "pairs")
 
     def make() -> ShardOutput:
         pairs = _mine(config, predictions, motion, similar)
@@ -89,7 +89,12 @@ def run(
         spoke = {kind: sum(getattr(pair, kind) is not None for pair in pairs) for kind in EVIDENCE_KINDS}
         return ShardOutput(table, statistics={"pairs": len(pairs), **spoke})
 
-    return write_table(build, root, make)
+    return write_table(build_of(config, given), root, make)
+
+
+def build_of(config: MineConfig, evidence: Sequence[DatasetRef]) -> Build:
+    """What `run` builds from this evidence, which need not be there yet."""
+    return Build("pairs", "mine", VERSION, config, [one.fingerprint for one in evidence], "pairs")
 
 
 def _mine(

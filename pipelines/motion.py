@@ -37,8 +37,13 @@ class _Work:
 
 def run(clips: DatasetRef, config: MotionConfig, root: Path, executor: ExecutorName = "inline") -> DatasetRef:
     """Measure the training clips of the known actions."""
+    return map_shards(build_of(clips, config), root, executor)
+
+
+def build_of(clips: DatasetRef, config: MotionConfig) -> Build:
+    """What `run` builds with the same arguments."""
     count = len(ShardReader(clips).manifest.shards)
-    build = Build(
+    return Build(
         name="motion",
         pipeline="motion",
         version=VERSION,
@@ -48,7 +53,6 @@ def run(clips: DatasetRef, config: MotionConfig, root: Path, executor: ExecutorN
         process_shard=process_shard,
         shards=[_Work(clips, shard, config) for shard in range(count)],
     )
-    return map_shards(build, root, executor)
 
 
 def process_shard(work: _Work) -> ShardOutput:

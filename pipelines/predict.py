@@ -51,8 +51,13 @@ def run(
     name: str = "predictions",
 ) -> DatasetRef:
     """Ask the student of a checkpoint which action each labelled clip of the splits shows."""
+    return map_shards(build_of(clips, checkpoint, config, name), root, executor)
+
+
+def build_of(clips: DatasetRef, checkpoint: CheckpointRef, config: PredictConfig, name: str = "predictions") -> Build:
+    """What `run` builds with the same arguments; the checkpoint need not be there yet."""
     count = len(ShardReader(clips).manifest.shards)
-    build = Build(
+    return Build(
         name=name,
         pipeline="predict",
         version=VERSION,
@@ -63,7 +68,6 @@ def run(
         on_gpu=True,
         shards=[_Work(clips, shard, checkpoint.path, config) for shard in range(count)],
     )
-    return map_shards(build, root, executor)
 
 
 def process_shard(work: _Work) -> ShardOutput:

@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines import assemble
 from pipelines.choices import Choices
+from pipelines.gallery import shown_chain, spread
 from pipelines.launch import launch_s, read_run
 from pipelines.predict import load_student
 from pipelines.split import protocol_of
@@ -22,14 +23,12 @@ from skeletonllm.evaluate.report import (
     Curve,
     Example,
     ReportData,
-    ShownChain,
-    ShownStep,
     System,
     write_report,
 )
 from skeletonllm.model.config import TINY
 from skeletonllm.plain import digest
-from skeletonllm.reasoning.chain import ReasoningChain, read_label
+from skeletonllm.reasoning.chain import read_label
 from skeletonllm.recipes import Recipe
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef, find_dataset, read_manifest
 from skeletonllm.shards.reader import ShardReader
@@ -89,7 +88,7 @@ def run(
         comparison_cross=_comparison(answers, "cross_format"),
         candidates=candidates,
         gallery=tuple(_gallery(answers, students, reader)),
-        chains=tuple(_shown(row) for row in _spread(chain_rows, _CHAINS_SHOWN)),
+        chains=tuple(shown_chain(row) for row in spread(chain_rows, _CHAINS_SHOWN)),
         chain_rate=(
             sum(row["verdict"] == "accepted" for row in chain_rows),
             len(chain_rows) + (ShardReader(chains).manifest.num_rejected if chains else 0),
@@ -169,7 +168,7 @@ def _comparison(answers: Sequence[Sequence[Row]], split: str) -> Comparison | No
 
 def _chain_label(student: Any, reader: ShardReader, rows: Sequence[Row], num_candidates: int) -> Accuracy:
     """How often the student's own chain ends in the right label, on some of the held-out clips."""
-    some = _spread(_of(rows, "split", "test"), _EXPLAINED)
+    some = spread(_of(rows, "split", "test"), _EXPLAINED)
     texts = explain(student, [reader.by_id(row["clip_id"]) for row in some])
     return accuracy([row["action"] for row in some], [read_label(text) or "" for text in texts], num_candidates)
 
@@ -214,7 +213,7 @@ def _gallery(answers: Sequence[Sequence[Row]], students: Sequence[Any], reader: 
     student, other = students[0], students[1] if len(students) > 1 else None
     answered = {row["clip_id"]: row["predicted"] for row in answers[1]} if other is not None else {}
     formats = sorted({row["format"] for row in answers[0]})
-    picked = [row for name in formats for row in _spread(_of(answers[0], "format", name), _PER_FORMAT)]
+    picked = [row for name in formats for row in spread(_of(answers[0], "format", name), _PER_FORMAT)]
     clips = [reader.by_id(row["clip_id"]) for row in picked]
     learned = _gifs(student, clips)
     fixed = _gifs(other, clips) if other is not None else [b""] * len(clips)
@@ -250,26 +249,6 @@ def _gifs(student: Any, clips: Sequence[Clip]) -> list[bytes]:
             frames = renderer(renderer.collate([clip]))[0]
             gifs.append(gif_bytes(to_bytes(frames), max(4.0, _PICTURE_FRAMES / max(clip.duration_s, 0.5))))
     return gifs
-
-
-def _spread(rows: Sequence[Row], count: int) -> list[Row]:
-    """Some rows, each of another action as far as that goes, chosen by the hash of their clips."""
-    order = sorted(rows, key=lambda row: digest(row["clip_id"]))
-    seen: Counter[str] = Counter()
-    turns = []
-    for row in order:
-        turns.append((seen[row["action"]], row))
-        seen[row["action"]] += 1
-    return [row for _, row in sorted(turns, key=lambda turn: turn[0])[:count]]
-
-
-def _shown(row: Row) -> ShownChain:
-    chain = ReasoningChain.from_dict(json.loads(row["chain"]))
-    steps = tuple(
-        ShownStep(step.text, verdict.verdict, verdict.reason, (step.first_frame, step.last_frame))
-        for step, verdict in zip(chain.steps, chain.step_verdicts, strict=True)
-    )
-    return ShownChain(chain.clip_id, chain.answer, chain.summary, steps, chain.verdict, chain.reasons)
 
 
 def _metrics(checkpoint: CheckpointRef) -> list[dict[str, int | float]]:

@@ -1,4 +1,4 @@
-"""Where a run keeps what it makes: data sets, training runs, teacher replies, reports."""
+"""Where a run keeps what it makes: data sets, training runs, the teacher's ledger, reports."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +30,9 @@ class Workdir:
         return self.path / "runs"
 
     @property
-    def replies(self) -> Path:
-        """The teacher's replies, by request key."""
-        return self.path / "replies.sqlite"
+    def ledger(self) -> Path:
+        """What the teacher was asked, answered and cost, where the settings name no other ledger."""
+        return self.path / "ledger.sqlite"
 
     def newest(self, name: str) -> DatasetRef:
         """The newest data set of a name.

@@ -8,7 +8,9 @@
     │   ├── ShardError                   one shard, or its manifest
     │   └── ChainError                   a reply is not a chain
     ├── TeacherError     (RuntimeError)  the teacher did not answer
-    │   └── TeacherBusyError             it may answer later; asking again makes sense
+    │   ├── TeacherBusyError             it may answer later; asking again makes sense
+    │   ├── RequestError                 one request brought no answer; the others are asked all the same
+    │   └── BudgetError                  a cap on cost, tokens or requests is reached; a higher one lets it go on
     ├── ServerError      (RuntimeError)  a model behind an address did not answer
     ├── BackendError     (RuntimeError)  a named backend is not on this machine
     └── CheckpointError  (RuntimeError)  cannot save, load or resume
@@ -52,6 +54,14 @@ class TeacherError(SkeletonLLMError, RuntimeError):
 
 class TeacherBusyError(TeacherError):
     """The teacher is busy or did not answer in time; asking again later may help."""
+
+
+class RequestError(TeacherError):
+    """One request brought no answer; the others are asked all the same."""
+
+
+class BudgetError(TeacherError):
+    """A cap on what the teacher may take is reached; a higher one lets it go on."""
 
 
 class ServerError(SkeletonLLMError, RuntimeError):

@@ -71,8 +71,8 @@ def _lines(label: str, total: int, unit: str) -> Iterator[Tick]:
         nonlocal last
         now = time.monotonic()
         if now - last >= _LINE_EVERY_S:
-            left = (now - started) / max(done, 1) * (total - done)
-            logger.info("%s %d/%d %s %s, %.0f s left", label, done, total, unit, note, left)
+            left = f", {(now - started) / done * (total - done):.0f} s left" if done else ""
+            logger.info("%s %d/%d %s %s%s", label, done, total, unit, note, left)
             last = now
 
     yield tick

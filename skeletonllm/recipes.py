@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from skeletonllm.errors import ConfigError
-from skeletonllm.model.config import AdapterConfig, BackboneConfig, StudentConfig
+from skeletonllm.model.config import AdapterConfig, BackboneConfig, StudentConfig, TinyConfig
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.train.config import EngineConfig, LearningRates, StageConfig
 
@@ -49,8 +49,9 @@ class Recipe:
 def quickstart() -> Recipe:
     """The whole pipeline on two CPU cores, from scratch, in minutes: `skeletonllm quickstart`.
 
-    The backbone has no pre-training, so its language part is trained whole, from the first stage on, and every later
-    stage goes on asking for the action: so small a model would forget it while it learns to say yes or no.
+    The README has what it was shown to give. The backbone has no pre-training, so its language part is trained whole, from
+    the first stage on, and every later stage goes on asking for the action: so small a model would forget it while it
+    learns to say yes or no.
     """
     student = StudentConfig(
         backbone=BackboneConfig(name="tiny"),
@@ -101,18 +102,48 @@ def smoke() -> Recipe:
     )
 
 
-def internvl3_8b() -> Recipe:
-    """The paper's run (arXiv 2603.18003): InternVL3-8B, four stages of 1, 1, 1 and 3 epochs, LoRA of rank 32, ZeRO-1.
+def tiny_cpu() -> Recipe:
+    """Your own recordings on a workstation without a GPU, from scratch: `skeletonllm train tiny-cpu`.
 
-    `skeletonllm ingest NTU_FOLDER`, then `skeletonllm train internvl3-8b --hold-out subject=...`, on 2 GPUs. The renderer
-    has its own, larger learning rate; all else is the paper's. Not run by us: it needs the weights and the GPUs.
+    `skeletonllm ingest FOLDER` first; `skeletonllm plan tiny-cpu --probe` says how long it takes on your machine. As the
+    quickstart, with a model of about five times as many weights, larger frames, twelve instead of eight, more Gaussians,
+    and twice as often through the clips. Not measured by us: no accuracy is claimed.
+    """
+    base = quickstart()
+    sizes = TinyConfig(vision_width=192, vision_layers=4, text_width=256, text_layers=4, max_vocabulary=4096)
+    student = StudentConfig(
+        backbone=BackboneConfig(name="tiny", tiny=sizes),
+        adapter=base.student.adapter,
+        render=replace(base.student.render, size_px=96, num_frames=12, gaussians_per_bone=10),
+    )
+    return replace(
+        base,
+        name="tiny-cpu",
+        student=student,
+        stages=tuple(replace(stage, epochs=2 * stage.epochs) for stage in base.stages),
+        fixed=replace(base.fixed, epochs=2 * base.fixed.epochs),
+        fixed_student=replace(student, render=replace(student.render, renderer="skeleton_2d")),
+        engine=replace(base.engine, checkpoint_every=200),
+    )
+
+
+def internvl3_8b() -> Recipe:
+    """The paper's run (arXiv 2603.18003): InternVL3-8B on 2 GPUs: `skeletonllm train internvl3-8b --hold-out subject=...`.
+
+    Four stages of 1, 1, 1 and 3 epochs, 12 frames of 448 px, LoRA of rank 32 and alpha 64, one learning rate of 2e-5 for
+    all parts, batches of 2 clips, ZeRO-1. `skeletonllm ingest NTU_FOLDER` first. Four things are ours: the renderer is
+    DrAction as built here, LoRA has no dropout, AdamW's second beta is 0.99 instead of 0.999, and the last stage goes on
+    with the adapter of the third instead of a new one. The paper reports 64.72 % on the 12 unseen actions of NTU RGB+D 60
+    (48 seen). Not run by us: it needs the weights and the GPUs.
     """
     student = StudentConfig(
         backbone=BackboneConfig(name="OpenGVLab/InternVL3-8B-hf", dtype="bfloat16", gradient_checkpointing=True),
         adapter=AdapterConfig(kind="lora", rank=32, alpha=64),
-        render=RenderConfig(size_px=448, num_frames=12, gaussians_per_bone=10, backend="gsplat"),
+        render=RenderConfig(
+            size_px=448, num_frames=12, gaussians_per_bone=10, backend="gsplat", camera="perspective", start="random"
+        ),
     )
-    rates = LearningRates(renderer=1e-3, projector=2e-5, language_adapter=2e-5)
+    rates = LearningRates(renderer=2e-5, projector=2e-5, language_adapter=2e-5)
     paper = {"batch_size": 2, "learning_rates": rates, "warmup": 0.03, "weight_decay": 0.05}
     recognition = StageConfig("recognition", ("projector", "language_adapter"), ("mqa",), epochs=3.0, **paper)
     return Recipe(
@@ -130,7 +161,38 @@ def internvl3_8b() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"quickstart": quickstart, "smoke": smoke, "internvl3-8b": internvl3_8b}
+def internvl3_8b_visible() -> Recipe:
+    """The paper's run with what we found better on small models: `skeletonllm train internvl3-8b-visible`, on 2 GPUs.
+
+    The renderer has a learning rate of its own, fifty times the language model's, begins where motion can be seen, and is
+    drawn by a camera that is fitted to each clip; visual tokens that show nothing are left out. On the tiny model a larger
+    rate of the renderer was worth 4 points on NW-UCLA (53.9 to 58.3 %, three seeds), and leaving out tokens cost none.
+    Not run by us at this size.
+    """
+    base = internvl3_8b()
+    student = replace(
+        base.student,
+        backbone=replace(base.student.backbone, foreground=0.0),
+        render=replace(base.student.render, camera="orthographic", start="designed"),
+    )
+    return replace(
+        base,
+        name="internvl3-8b-visible",
+        student=student,
+        stages=tuple(
+            replace(stage, learning_rates=replace(stage.learning_rates, renderer=1e-3)) for stage in base.stages
+        ),
+        fixed_student=replace(student, render=replace(student.render, renderer="skeleton_2d")),
+    )
+
+
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "quickstart": quickstart,
+    "smoke": smoke,
+    "tiny-cpu": tiny_cpu,
+    "internvl3-8b": internvl3_8b,
+    "internvl3-8b-visible": internvl3_8b_visible,
+}
 
 
 def get_recipe(name: str) -> Recipe:

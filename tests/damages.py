@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipelines.teacher.wording import Draw, words
-from skeletonllm.reasoning.chain import ChainStep, ReasoningChain
+from skeletonllm.reasoning.chain import OPPOSITES, ChainStep, ReasoningChain
 from skeletonllm.reasoning.facts import Fact
 from skeletonllm.reasoning.signals import Signals
 from skeletonllm.reasoning.turning import turning_points
@@ -22,15 +22,6 @@ _STRAIGHT_DEG = 12.0
 _FACING_DEG = 15.0
 _MIN_SHIFT = 0.2  # of the clip
 
-_OPPOSITE = {
-    "raises": "lowers",
-    "moves forward": "moves back",
-    "extends": "flexes",
-    "bends": "straightens",
-    "approaches": "leaves",
-    "turns left": "turns right",
-}
-_OPPOSITE |= {value: key for key, value in _OPPOSITE.items()}
 _OTHER = {"left": "right", "right": "left"}
 _AXES = {"raises": (1, 1), "lowers": (1, -1), "moves forward": (2, 1), "moves back": (2, -1), "moves sideways": (0, 0)}
 _LIMB_CLAIMS = ("raises", "lowers", "moves forward", "moves back", "moves sideways", "swings")
@@ -196,9 +187,9 @@ def _swap_side(step: ChainStep, truth: Signals, _: random.Random) -> Sequence[Ch
 
 
 def _oppose(step: ChainStep, truth: Signals, _: random.Random) -> Sequence[ChainStep]:
-    if step.predicate not in _OPPOSITE:
+    if step.predicate not in OPPOSITES:
         return ()
-    opposed = replace(step, predicate=_OPPOSITE[step.predicate])
+    opposed = replace(step, predicate=OPPOSITES[step.predicate])
     return [opposed] if is_false(opposed, truth) else ()
 
 

@@ -1,62 +1,54 @@
 """A fake model: a real HTTP server that speaks the chat-completions protocol and answers what a script says."""
 
 import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from tests.fake_server import FakeServer, Handler
 
 Body = dict[str, Any]
 
 
-class FakeModel:
+class FakeModel(FakeServer):
     """Answers on a free port of this machine while the `with` block lasts.
 
     Args:
         answer: the text for a request's body.
         status: of every response; other than 200 makes it an error.
         raw: sent instead of a completion.
+        headers: sent with it.
+        hang_up: whether it ends the connection without an answer.
     """
 
-    def __init__(self, answer: Callable[[Body], str] = lambda _: "wave", status: int = 200, raw: str = "") -> None:
+    def __init__(
+        self,
+        answer: Callable[[Body], str] = lambda _: "wave",
+        status: int = 200,
+        raw: str = "",
+        headers: dict[str, str] | None = None,
+        hang_up: bool = False,
+    ) -> None:
         self._answer, self._status, self._raw = answer, status, raw
         self.bodies: list[Body] = []
         self.keys: list[str] = []
         fake = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class ModelHandler(Handler):
             def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                fake.bodies.append(body)
+                fake.bodies.append(json.loads(self.body()))
                 fake.keys.append(self.headers.get("Authorization", ""))
-                data = fake._react(body).encode()
-                self.send_response(fake._status)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(data)))
-                self.send_header("Connection", "close")
-                self.end_headers()
-                self.wfile.write(data)
+                if hang_up:
+                    self.close_connection = True
+                    return
+                reply = fake._react(fake.bodies[-1]).encode()
+                self.answer(fake._status, reply, {"Connection": "close", **(headers or {})})
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+        super().__init__(ModelHandler)
 
     @property
     def name(self) -> str:
         """What `--model` takes."""
-        return f"openai:fake@http://127.0.0.1:{self._server.server_address[1]}/v1"
-
-    def __enter__(self) -> "FakeModel":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"openai:fake@{self.url}"
 
     def _react(self, body: Body) -> str:
         if self._raw:

@@ -55,6 +55,7 @@ def test_the_science_reads_no_environment_variable():
         "skeletonllm/train/worker.py",
         "skeletonllm/cli/learn.py",  # sets what Prefect reads at its import
         "skeletonllm/cli/machine.py",
+        "skeletonllm/cli/checkup.py",  # what doctor looks at
         "skeletonllm/cli/answer.py",  # address and key of a server that is asked
         "skeletonllm/cli/serve.py",  # the key that clients must give
         "skeletonllm/model/hub.py",  # the token, which no option and no file of ours ever holds

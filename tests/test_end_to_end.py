@@ -1,11 +1,10 @@
 """The main job with its real engines (Prefect API, Ray, DeepSpeed) on a few simulated clips and a few training steps."""
 
+import functools
 import json
 import os
 import random
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,10 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from pipelines import train_plan
+from pipelines.choices import choose
+from pipelines.workdir import Workdir
 from skeletonllm.evaluate.report import read_results
 from skeletonllm.shards.manifest import Manifest, read_manifest
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.skeleton.simulate import write_sample_data
+from tests.fake_teacher import FakeTeacher, kinematic_answer
+from tests.prefect_server import prefect_server, run_deployment, served_flows
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.prefect]
 
@@ -109,6 +113,15 @@ def test_every_stage_has_its_checkpoint_and_the_tested_performer_trained_nothing
     assert {row["evidence"] for row in rows(names["pairs"])} == {"student, kinematics"}
 
 
+def test_a_plan_finds_all_of_it_done(finished, monkeypatch):
+    for name in TEACHER:
+        monkeypatch.delenv(name, raising=False)
+    work = Workdir(finished[0])
+    plan = train_plan.plan(work, choose(work), work.newest("clips"))
+    assert {stage.name: stage.state for stage in plan.stages if stage.state != "done"} == {}
+    assert plan.teacher is None
+
+
 def test_the_first_and_the_last_step_say_how_much_the_renderer_shows_of_motion_and_how_much_it_learns(finished):
     workdir, _ = finished
     for metrics in workdir.glob("runs/render_warmup/*/metrics.jsonl"):
@@ -183,71 +196,77 @@ def test_a_run_that_is_killed_at_random_moments_ends_in_the_same_bytes(finished,
     assert not [path for path in workdir.rglob("*.tmp") if "checkpoints" not in path.parts]
 
 
-@pytest.fixture
-def server(environment, tmp_path) -> Iterator[dict[str, str]]:
-    """A Prefect server with our deployments served, as the README says; yields the environment of its clients."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    clients = {**environment, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api", "PREFECT_HOME": str(tmp_path / "home")}
-    commands = (
-        [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
-        [sys.executable, "-m", "flows"],
-    )
-    started = []
-    try:
-        with (tmp_path / "server.log").open("w") as log:
-            for command in commands:
-                started.append(
-                    subprocess.Popen(command, env=clients, stdout=log, stderr=log, cwd=ROOT, start_new_session=True)
-                )
-                wait_for_deployment(clients, len(started) - 1, started, tmp_path / "server.log")
-            yield clients
-    finally:
-        for process in reversed(started):
-            end(process)
+@pytest.fixture(scope="module")
+def server(environment, tmp_path_factory) -> Iterator[dict[str, str]]:
+    """A Prefect server that knows nothing yet; yields the environment of its clients."""
+    with prefect_server(tmp_path_factory.mktemp("server") / "home", environment, ROOT) as clients:
+        yield clients
 
 
-def end(process: subprocess.Popen) -> None:
-    """Ask a process and its children to stop, then make them."""
-    for number, wait_s in ((signal.SIGTERM, 10), (signal.SIGKILL, 10)):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(wait_s)
-            return
-        except subprocess.TimeoutExpired:
-            continue
-
-
-def wait_for_deployment(clients: dict[str, str], served: int, started: list[subprocess.Popen], log: Path) -> None:
-    """Until the server answers, or with `served` until it knows the deployment."""
-    path = ("/health", "/deployments/name/build-teacher-chains/build-teacher-chains")[served]
-    end = time.monotonic() + 180
-    while time.monotonic() < end:
-        assert all(process.poll() is None for process in started), log.read_text()[-3000:]
-        try:
-            urllib.request.urlopen(clients["PREFECT_API_URL"] + path, timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.5)
-    raise AssertionError(log.read_text()[-3000:])
+def said(done: subprocess.CompletedProcess[str], log: Path) -> str:
+    return done.stdout[-2000:] + done.stderr[-2000:] + log.read_text()[-3000:]
 
 
 def test_prefect_deployment_run_build_teacher_chains_works_as_written(finished, server, tmp_path):
     workdir, _ = finished
     before = set(data_sets(workdir))
     options = ("--param", f"workdir={workdir}", "--param", "recipe=smoke", "--param", "max_per_action=1")
-    watch = ("--watch", "--watch-interval", "1", "--watch-timeout", "280")
-    done = subprocess.run(
-        [str(BIN / "prefect"), "deployment", "run", "build-teacher-chains", *options, *watch],
-        env=server,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, (
-        done.stdout[-2000:] + done.stderr[-2000:] + (tmp_path / "server.log").read_text()[-2000:]
-    )
+    with served_flows(server, ROOT, tmp_path / "log"):
+        done = run_deployment(server, ROOT, *options)
+    assert done.returncode == 0, said(done, tmp_path / "log")
     (made,) = set(data_sets(workdir)) - before
     assert made.startswith("data/chains/")
     assert {row["verdict"] for row in rows(workdir / made)} == {"accepted"}
+
+
+def known(clients: dict[str, str], what: str) -> list[dict]:
+    """What the server knows of, the newest 200."""
+    url = clients["PREFECT_API_URL"] + f"/{what}/filter"
+    request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"}, method="POST")
+    with urllib.request.urlopen(request, timeout=10) as response:
+        return json.load(response)
+
+
+def artifacts(clients: dict[str, str]) -> dict[str, str]:
+    """What the flows published last, by key."""
+    return {one["key"]: str(one["data"]) for one in known(clients, "artifacts/latest")}
+
+
+def logged(clients: dict[str, str]) -> str:
+    """What the flows said, in the server's log."""
+    return "\n".join(one["message"] for one in known(clients, "logs"))
+
+
+def test_on_a_fresh_machine_the_command_completes_offline_and_goes_to_a_server_that_is_named(server, tmp_path):
+    checkout = tmp_path / "checkout"
+    for name in ("flows", "pipelines", "skeletonllm", "infra"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", checkout)
+    clients = {**server, "PYTHONPATH": str(checkout)}
+    workdir, log = checkout / "skeletonllm-work", tmp_path / "log"
+
+    with served_flows(clients, checkout, log):
+        offline = run_deployment(clients, checkout)
+    assert offline.returncode == 0, said(offline, log)
+    (made,) = workdir.glob("data/chains/*")
+    assert read_manifest(made).config["teacher"] == "kinematic"
+    assert "the teacher is the offline kinematic one" in logged(clients)
+    assert "sample data are made" in logged(clients)
+    assert "the offline kinematic one" in artifacts(clients)["chains"]
+    assert "the offline kinematic one" in (made / "chains.html").read_text()
+
+    (clips,) = workdir.glob("data/clips/*")
+    with FakeTeacher(answer=functools.partial(kinematic_answer, list(ShardReader(str(clips)).clips()))) as fake:
+        asking = {**clients, "OPENAI_BASE_URL": fake.url, "SKELETONLLM_TEACHER_MODEL": "fake-model"}
+        with served_flows(asking, checkout, log):
+            asked = run_deployment(asking, checkout, "--param", "max_per_action=1", "--param", "max_requests=500")
+        assert asked.returncode == 0, said(asked, log)
+        assert fake.count > 0
+        told = f"fake-model at {fake.url}"
+    (made,) = (path for path in workdir.glob("data/chains/*") if path != made)
+    manifest = read_manifest(made)
+    assert (manifest.config["model"], manifest.config["base_url"]) == ("fake-model", fake.url)
+    assert f"the teacher is {told}" in logged(clients)
+    assert told in artifacts(clients)["chains"].replace("\\", "")
+    assert told in (made / "chains.html").read_text()
+    assert {row["teacher"] for row in rows(made)} == {"fake-model"}

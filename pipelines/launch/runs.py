@@ -39,6 +39,11 @@ def find_checkpoint(root: Path, stage: str) -> CheckpointRef | None:
     return read_done(finished[-1].parent, stage, plain["fingerprint"])
 
 
+def find_run(root: Path, stage: str, fingerprint: str) -> CheckpointRef | None:
+    """The finished run of a stage with this fingerprint; None where there is none."""
+    return read_done(root / stage / fingerprint[:12], stage, fingerprint)
+
+
 def newest_checkpoint(root: Path, stage: str) -> CheckpointRef:
     """The newest finished run of a stage.
 
@@ -48,7 +53,7 @@ def newest_checkpoint(root: Path, stage: str) -> CheckpointRef:
     found = find_checkpoint(root, stage)
     if found is None:
         raise CheckpointError(
-            f"{root}: stage {stage!r} is not trained yet; run `skeletonllm train --stage {stage}` first"
+            f"{root}: stage {stage!r} is not trained yet; run `skeletonllm train --until {stage}` first"
         )
     return found
 

@@ -1,6 +1,5 @@
 """One supervisor: starts the training workers of a stage, watches them, and leaves nothing behind."""
 
-import fcntl
 import json
 import logging
 import signal
@@ -15,6 +14,7 @@ from pipelines.launch.cluster import ClusterWorkers, NodeLost, wants_cluster
 from pipelines.launch.failures import failure, kernel_kills
 from pipelines.launch.runs import DONE, read_done
 from pipelines.launch.workers import Workers, free_address
+from pipelines.locks import only_one
 from skeletonllm.errors import CheckpointError, SkeletonLLMError
 from skeletonllm.log import Tick, progress
 from skeletonllm.plain import to_plain, write_whole
@@ -209,14 +209,5 @@ def _terminable() -> Iterator[None]:
 @contextmanager
 def _only_launcher(folder: Path, wait: bool) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                raise CheckpointError(
-                    f"{folder}: another process is training this stage; wait for it, then run again"
-                ) from None
-            logger.info("%s: another process is training this stage; waiting for it", folder)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    with only_one(folder / ".lock", "is training this stage", None if wait else CheckpointError):
         yield

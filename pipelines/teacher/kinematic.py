@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Sequence
 
 from pipelines.teacher.wording import Draw, summary, words
-from skeletonllm.reasoning.chain import ChainStep, ReasoningChain
+from skeletonllm.reasoning.chain import OPPOSITES, ChainStep, ReasoningChain
 from skeletonllm.reasoning.facts import Fact, measure_facts, merge_sides
-from skeletonllm.reasoning.prompts import PROMPT_VERSION
 from skeletonllm.reasoning.signals import Signals, measure_signals
 from skeletonllm.skeleton.clip import Clip
 
@@ -40,20 +39,6 @@ _TELLING = {
     ("knee", "extends"): 0.5,
     ("knee", "flexes"): 0.7,
 }
-_OPPOSITE = {
-    "raises": "lowers",
-    "lowers": "raises",
-    "moves forward": "moves back",
-    "moves back": "moves forward",
-    "extends": "flexes",
-    "flexes": "extends",
-    "bends": "straightens",
-    "straightens": "bends",
-    "approaches": "leaves",
-    "leaves": "approaches",
-    "turns left": "turns right",
-    "turns right": "turns left",
-}
 
 
 def write_chain(clip: Clip, action: str) -> ReasoningChain:
@@ -68,7 +53,7 @@ def write_chain(clip: Clip, action: str) -> ReasoningChain:
     chosen = choose_facts(facts) or [_stillness(signals)]
     steps = tuple(_step(fact, place, chosen, draw) for place, fact in enumerate(chosen))
     main = max(chosen, key=lambda fact: _score(fact, ()))
-    return ReasoningChain(clip.clip_id, summary(main, chosen, facts, draw), steps, action, NAME, PROMPT_VERSION)
+    return ReasoningChain(clip.clip_id, summary(main, chosen, facts, draw), steps, action, NAME, prompt_version="")
 
 
 def choose_facts(facts: Sequence[Fact]) -> list[Fact]:
@@ -99,7 +84,7 @@ def _score(fact: Fact, chosen: Iterable[Fact]) -> float:
     score = fact.strength * _TELLING.get((fact.part, fact.predicate), 1.0)
     for other in chosen:
         if (other.person, other.part) == (fact.person, fact.part):
-            back = other.predicate == _OPPOSITE.get(fact.predicate) and other.first_frame <= fact.first_frame
+            back = other.predicate == OPPOSITES.get(fact.predicate) and other.first_frame <= fact.first_frame
             score *= _BACK_AGAIN if back else _SAME_PART
     return score
 

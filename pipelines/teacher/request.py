@@ -1,5 +1,6 @@
 """What a teacher is asked, and what it answers. A request is a fact: its key is the hash of what was really asked."""
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ class TeacherRequest:
         messages: of the chat-completions protocol.
         sampling: such as `temperature` and `max_tokens`.
         base_url: of the server; two servers may give one name to two models.
+        prompt_version: of the words, for the record; the words themselves are in the messages.
         schema: JSON schema of the answer.
     """
 
@@ -23,9 +25,10 @@ class TeacherRequest:
     messages: tuple[dict[str, Any], ...]
     sampling: dict[str, Any]
     base_url: str = ""
+    prompt_version: str = ""
     schema: dict[str, Any] = field(default_factory=lambda: CHAIN_SCHEMA)
 
-    @property
+    @functools.cached_property
     def key(self) -> str:
         """SHA-256 of the canonical JSON of all of it, and of the form that the answer must have."""
         return digest(
@@ -51,7 +54,7 @@ class TeacherReply:
         completion_tokens: of all calls that it took.
         attempt: which try brought it.
         received_at: UTC, ISO 8601.
-        cost: in the server's currency, where it says so.
+        cost: of this request alone, USD: as the server says, else by the price; None where neither is known.
     """
 
     key: str

@@ -4,10 +4,10 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
+from skeletonllm.answer.address import Address, Rules
+from skeletonllm.answer.connect import connect, without_frames
 from skeletonllm.answer.labels import checked_labels
 from skeletonllm.answer.results import Answer, Recognition
 from skeletonllm.answer.stream import ahead
@@ -16,55 +16,11 @@ from skeletonllm.reasoning.prompts import choice_text, picture_messages, task_pr
 from skeletonllm.render.renderer import Renderer
 from skeletonllm.skeleton.clip import Clip
 
-PREFIX = "openai:"
-OPENAI_URL = "https://api.openai.com/v1"
 _TIMEOUT_S = 120.0
 _RETRIES = 3
-_WANTED = "give openai:MODEL@http://host:port/v1, or openai:MODEL with OPENAI_BASE_URL"
 
 T = TypeVar("T")
 Refused = Callable[[Clip, DataError], None]
-
-
-@dataclass(frozen=True)
-class Address:
-    """A model behind an address. The key is in no repr, so it is in no log."""
-
-    model: str
-    url: str
-    key: str = field(default="", repr=False)
-
-
-def parse_address(text: str, default_url: str = "", key: str = "") -> Address:
-    """What `openai:MODEL@http://host:port/v1` says.
-
-    Args:
-        text: with or without an address.
-        default_url: where the text has none; by default the OpenAI API itself.
-        key: of the server.
-
-    Raises:
-        ConfigError: no model, no address, an address with a password in it, or a key that cannot be one.
-    """
-    model, at, rest = text.removeprefix(PREFIX).partition("@http")
-    url = f"http{rest}" if at else default_url or OPENAI_URL
-    if not model:
-        raise ConfigError(f"model {PREFIX}: names no model; {_WANTED}")
-    try:
-        parts = urlsplit(url)
-        host, has_user = parts.hostname, "@" in parts.netloc
-    except ValueError:
-        raise ConfigError(f"model {PREFIX}{model}: its address is none; {_WANTED}") from None
-    if has_user:
-        raise ConfigError(
-            f"model {PREFIX}{model}: its address holds a user name or a password; give the address alone and the key in "
-            "OPENAI_API_KEY"
-        )
-    if parts.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"model {PREFIX}{model}: the address is {url!r}; {_WANTED}")
-    if not key.isascii() or (key and not key.isprintable()):
-        raise ConfigError("OPENAI_API_KEY holds letters that no key has (not ASCII); copy it again")
-    return Address(model, url, key)
 
 
 class RemoteModel:
@@ -76,6 +32,10 @@ class RemoteModel:
         legend: whether the renderer's colours are those of the designed start, so that the prompt explains them.
         concurrency: requests under way at once.
         timeout_s: for one answer.
+        rules: which servers may be asked.
+
+    Raises:
+        ConfigError: the address may not be asked, the key is missing or none, or the concurrency is below 1.
     """
 
     def __init__(
@@ -85,19 +45,13 @@ class RemoteModel:
         legend: bool = True,
         concurrency: int = 4,
         timeout_s: float = _TIMEOUT_S,
+        rules: Rules | None = None,
     ) -> None:
-        import openai
-
         if concurrency < 1:
             raise ConfigError(f"concurrency is {concurrency}, must be at least 1")
         self._address, self._renderer, self._legend = address, renderer, legend
         self._concurrency = concurrency
-        self._client = openai.OpenAI(
-            base_url=address.url,
-            api_key=address.key or "none",  # local servers ask for no key, the package does
-            max_retries=_RETRIES,
-            timeout=timeout_s,
-        )
+        self._client = connect(address.url, address.key, rules, timeout_s, _RETRIES)
 
     def recognize(
         self, clips: Iterable[Clip], labels: Sequence[str], refused: Refused | None = None
@@ -203,17 +157,10 @@ class RemoteModel:
         who = f"{self._address.model} at {self._address.url}"
         try:
             reply = self._client.chat.completions.create(model=self._address.model, messages=messages)  # type: ignore[arg-type]
-        except openai.APITimeoutError as error:
-            raise ServerError(f"{who}: did not answer in time; try again, or ask a smaller model") from error
-        except openai.APIConnectionError as error:
-            raise ServerError(f"{who}: cannot be reached; is the server up and the address right?") from error
-        except openai.APIStatusError as error:
-            raise ServerError(
-                f"{who}: status {error.status_code} ({' '.join(str(error.message).split())[:200]}); "
-                f"{_remedy(error.status_code)}"
-            ) from error
+        except ConfigError:  # the name leads where it must not
+            raise
         except (openai.OpenAIError, ValueError) as error:  # the package lets a broken body's JSON error through
-            raise ServerError(f"{who}: its answer cannot be read ({error!s:.100}); is it the right address?") from error
+            raise ServerError(f"{who}: {_trouble(error)}") from without_frames(error)
         return _text_of(reply, who)
 
 
@@ -248,7 +195,23 @@ def _result(clip: Clip, answer: Future[T], refused: Refused | None) -> Iterator[
         refused(clip, error)
 
 
+def _trouble(error: Exception) -> str:
+    """What went wrong, and what to do, without a server's line breaks."""
+    import openai
+
+    if isinstance(error, openai.APITimeoutError):
+        return "did not answer in time; try again, or ask a smaller model"
+    if isinstance(error, openai.APIConnectionError):
+        return "cannot be reached; is the server up and the address right?"
+    if isinstance(error, openai.APIStatusError):
+        said = " ".join(str(error.message).split())[:200]
+        return f"status {error.status_code} ({said}); {_remedy(error.status_code)}"
+    return f"its answer cannot be read ({error!s:.100}); is it the right address?"
+
+
 def _remedy(status: int) -> str:
+    if 300 <= status < 400:
+        return "it points to another address, which is not followed; give that one if you trust it"
     if status in (401, 403):
         return "check OPENAI_API_KEY"
     if status == 404:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 
 import tyro
 
-from skeletonllm.cli import answer, compare, convert, data, draw, explain, learn, look, machine, serve, share
+from skeletonllm.cli import answer, compare, convert, data, doctor, draw, explain, learn, look, machine, serve, share
+from skeletonllm.cli.chains import chains
 from skeletonllm.cli.ingest import ingest
+from skeletonllm.cli.plan import plan
 from skeletonllm.cli.verify import verify
 from skeletonllm.errors import SkeletonLLMError
 
@@ -20,8 +22,9 @@ _VERBS = {
     "render": draw.render,
     "convert": convert.convert,
     "mine": learn.mine,
-    "chains": learn.chains,
+    "chains": chains,
     "verify": verify,
+    "plan": plan,
     "train": learn.train,
     "evaluate": learn.evaluate,
     "compare": compare.compare,
@@ -32,6 +35,7 @@ _VERBS = {
     "merge": share.merge,
     "export": share.export,
     "push": share.push,
+    "doctor": doctor.doctor,
     "env": machine.env,
 }
 

@@ -1,7 +1,6 @@
 """The verbs that ask about recordings: recognize, describe."""
 
 import contextlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,7 +165,7 @@ class _Source:
 
 
 def _model(whom: Whom) -> "SkeletonLLM | RemoteModel":
-    from skeletonllm.answer.remote import PREFIX
+    from skeletonllm.answer.address import PREFIX
     from skeletonllm.errors import ConfigError
     from skeletonllm.log import set_up_logging
 
@@ -189,12 +188,14 @@ def load_student(name: str | Path) -> "SkeletonLLM":
 
 
 def _remote(whom: Whom) -> "RemoteModel":
-    from skeletonllm.answer.remote import RemoteModel, parse_address
+    from pipelines.settings import read_settings
+    from skeletonllm.answer.address import parse_address
+    from skeletonllm.answer.remote import RemoteModel
     from skeletonllm.render import build_renderer
     from skeletonllm.render.config import RenderConfig
 
-    url, key = (os.environ.get(name, "").strip() for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY"))
-    address = parse_address(whom.model, url, key)
+    settings = read_settings()
+    address = parse_address(whom.model, settings.teacher_url, settings.teacher_key, settings.rules)
     if whom.renderer is None:
         renderer = build_renderer(RenderConfig(size_px=whom.size_px, num_frames=whom.num_frames))
     else:
@@ -202,7 +203,7 @@ def _remote(whom: Whom) -> "RemoteModel":
 
         student = SkeletonLLM.from_pretrained(whom.renderer)
         renderer = with_renderer(student, size_px=whom.size_px, num_frames=whom.num_frames)
-    return RemoteModel(address, renderer.eval(), whom.renderer is None, whom.concurrency)
+    return RemoteModel(address, renderer.eval(), whom.renderer is None, whom.concurrency, rules=settings.rules)
 
 
 def _tell(source: _Source, answers: "Iterator[Any]", json: bool, table_of: Any) -> int:

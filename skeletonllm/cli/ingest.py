@@ -10,7 +10,7 @@ import tyro
 from skeletonllm.cli.reading import Reading, ReadingArgument
 
 if TYPE_CHECKING:
-    from pipelines.plan import Plan
+    from pipelines.ingest_plan import Plan
 
 _READING = Reading()
 _MOST_ROWS = 12

@@ -1,4 +1,4 @@
-"""Verbs that start a flow: quickstart, mine, chains, train, evaluate. Each also runs as a deployment."""
+"""Verbs that start a flow: quickstart, mine, train, evaluate. Each also runs as a deployment."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -77,60 +77,33 @@ def mine(
     print(pairs.path)
 
 
-def chains(
-    workdir: Path = _WORKDIR,
-    recipe: str | None = None,
-    hold_out: str | None = None,
-    max_per_action: int | None = None,
-    show: int = 3,
-) -> None:
-    """Ask the teacher for reasoning chains of the training clips and check each step against the joints.
-
-    The teacher is the server that SKELETONLLM_TEACHER_MODEL, OPENAI_BASE_URL and OPENAI_API_KEY name; without them the
-    offline one.
-
-    Args:
-        workdir: holds the clips.
-        recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
-        hold_out: which clips test; no chain is made of them.
-        max_per_action: ask about so many clips of an action at most, per shard.
-        show: print so many chains.
-    """
-    quiet()
-    import json
-
-    from flows.build_teacher_chains import build_teacher_chains
-    from skeletonllm.reasoning.chain import ReasoningChain, chain_text
-    from skeletonllm.shards.reader import ShardReader
-
-    built = build_teacher_chains(workdir=str(workdir), recipe=recipe, hold_out=hold_out, max_per_action=max_per_action)
-    reader = ShardReader(built)
-    rows = reader.table().to_pylist()
-    for row in rows[:show]:
-        print(f"\n{row['clip_id']} ({row['verdict']}, teacher {row['teacher']})")
-        print(chain_text(ReasoningChain.from_dict(json.loads(row["chain"]))))
-    accepted = sum(row["verdict"] == "accepted" for row in rows)
-    print(f"\n{accepted} of {len(rows)} chains accepted, {reader.manifest.num_rejected} without a chain; {built.path}")
-
-
 def train(
     recipe: Annotated[str | None, tyro.conf.Positional] = None,
     workdir: Path = _WORKDIR,
     stage: str | None = None,
+    until: str | None = None,
     hold_out: str | None = None,
     seed: int | None = None,
+    list_recipes: Annotated[bool, tyro.conf.arg(name="list")] = False,
     dry_run: bool = False,
 ) -> None:
-    """Train the stages of a recipe, up to one if it is named; stages that are trained already are kept.
+    """Train the stages of a recipe; what is trained already and has not changed is kept.
+
+    `skeletonllm plan` says beforehand what would be done, and why.
 
     Args:
         recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
         workdir: holds the clips.
-        stage: the last stage to train.
+        stage: train this one alone, on the pairs, the chains and the weights of the stage before that are there.
+        until: the last stage to train, after all before it.
         hold_out: which clips test; training does not see them.
         seed: of every random choice.
+        list_recipes: print all recipes: what each is for, and what it was shown to give.
         dry_run: print the recipe and stop.
     """
+    if list_recipes:
+        show_recipes()
+        return
     if dry_run:
         import json
 
@@ -143,10 +116,28 @@ def train(
     from flows.train_stages import train_stages
 
     trained = train_stages(
-        workdir=str(workdir), recipe=recipe, stage=stage, hold_out=hold_out, seed=seed, with_fixed_renderer=False
+        workdir=str(workdir),
+        recipe=recipe,
+        stage=stage,
+        until=until,
+        hold_out=hold_out,
+        seed=seed,
+        with_fixed_renderer=False,
     )
     for name, checkpoint in trained.items():
         print(f"{name}: {checkpoint.path}")
+
+
+def show_recipes() -> None:
+    """Print each recipe's name and what its function says of it."""
+    import inspect
+
+    from skeletonllm.recipes import RECIPES
+
+    for name, recipe in RECIPES.items():
+        first, _, rest = inspect.getdoc(recipe).partition("\n")  # pyright: ignore[reportOptionalMemberAccess]  each says
+        print(f"{name}: {first}")
+        print("".join(f"    {line}\n" if line else "\n" for line in rest.strip().splitlines()))
 
 
 def evaluate(workdir: Path = _WORKDIR, recipe: str | None = None, hold_out: str | None = None) -> None:

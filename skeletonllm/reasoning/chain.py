@@ -30,6 +30,15 @@ Predicate = Literal[
     "leads",
 ]
 PREDICATES: tuple[str, ...] = Predicate.__args__
+_OPPOSITES = {
+    "raises": "lowers",
+    "moves forward": "moves back",
+    "extends": "flexes",
+    "bends": "straightens",
+    "approaches": "leaves",
+    "turns left": "turns right",
+}
+OPPOSITES = _OPPOSITES | {back: there for there, back in _OPPOSITES.items()}
 STEP_SIDES = ("left", "right", "center", "both")
 _MAX_STEPS = 12
 _MAX_TEXT = 600

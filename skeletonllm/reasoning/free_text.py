@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from skeletonllm.reasoning.chain import ChainStep, StepVerdict
+from skeletonllm.reasoning.chain import OPPOSITES, ChainStep, StepVerdict
 from skeletonllm.reasoning.claims import check_step
 from skeletonllm.reasoning.measure import best, not_measurable, supported
 from skeletonllm.reasoning.signals import Signals
@@ -72,18 +72,10 @@ _VERBS: tuple[tuple[str, str], ...] = (
     ("bends", r"(?:bend|flex|fold|lean|tilt|crouch)\w*|bent\b"),
 )
 _VERB_PATTERNS = tuple((predicate, re.compile(rf"\b(?:{pattern})")) for predicate, pattern in _VERBS)
+_WAVING = re.compile(r"\bwav\w*")
 _NEGATION = re.compile(r"\b(?:not|no|never|without|nor|neither|cannot|barely|hardly)\b")
 _WHOLE = re.compile(r"\b(?:to and fro|back and forth|up and down)\b")
 _RETURNS = re.compile(r"\b(?:(?:comes?|is|are) back(?: again)?(?: at the end)?|returns?|returned)\b")
-_OPPOSITE = {
-    "raises": "lowers",
-    "moves forward": "moves back",
-    "extends": "flexes",
-    "bends": "straightens",
-    "approaches": "leaves",
-    "turns left": "turns right",
-}
-_OPPOSITE |= {value: key for key, value in _OPPOSITE.items()}
 _UNDONE = {
     "raises": "rises",
     "lowers": "sinks",
@@ -212,7 +204,7 @@ def read_claims(text: str, num_frames: int, fps: float) -> tuple[Claim, ...]:
 
 def _returned(rest: str, went: tuple[ChainStep, ...]) -> str:
     """A clause in which "comes back" is what undoes the claim before it, if anything does."""
-    back = _OPPOSITE.get(went[0].predicate) if went else None
+    back = OPPOSITES.get(went[0].predicate) if went else None
     return rest if back is None else _RETURNS.sub(_UNDONE[back], rest)
 
 
@@ -282,6 +274,9 @@ def _read(
     if not predicates:
         return Claim(words, fault=f"no movement is named that can be measured: {words!r}", unread=unread), subject
     first, last = window or (0, num_frames - 1)
+    acting = subject
+    if subject.part == "pelvis" and _WAVING.search(rest):  # a person waves with a hand; which one is not said
+        acting = replace(subject, part="wrist", side="right", either=True)
     steps = []
     for predicate, _ in predicates:
         begins = first
@@ -289,8 +284,8 @@ def _read(
             other in ("raises", "moves forward") for other, _ in predicates
         ):
             begins = max(first, last - max(1, (last - first) // 6))  # where the way to it ends
-        steps.append(_step(subject, predicate, begins if window else first, last, words))
-    return Claim(words, tuple(steps), "", window is None, subject.either, unread), subject
+        steps.append(_step(acting, predicate, begins if window else first, last, words))
+    return Claim(words, tuple(steps), "", window is None, acting.either, unread), subject
 
 
 @lru_cache(maxsize=4096)

@@ -62,6 +62,11 @@ def webp_frames(frames: Float[Tensor, "frames 3 height width"]) -> list[bytes]:
     return [_encoded(pixels, "WEBP", lossless=True) for pixels in to_bytes(frames)]
 
 
+def strip_webp(frames: Float[Tensor, "frames 3 height width"]) -> bytes:
+    """All frames side by side as one WebP file, exact to the pixel."""
+    return _encoded(np.concatenate(list(to_bytes(frames)), 1), "WEBP", lossless=True)
+
+
 def png_frames(frames: Float[Tensor, "frames 3 height width"]) -> list[bytes]:
     """Each frame as a PNG file."""
     return [_png_bytes(pixels) for pixels in to_bytes(frames)]

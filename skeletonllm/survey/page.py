@@ -11,6 +11,7 @@ import numpy as np
 
 from skeletonllm.errors import DataError
 from skeletonllm.evaluate.report.charts import nice_ticks
+from skeletonllm.evaluate.report.page import page_environment
 from skeletonllm.plain import write_whole
 from skeletonllm.skeleton.checks import REMEDIES
 from skeletonllm.skeleton.clip import Clip
@@ -29,6 +30,7 @@ from skeletonllm.survey.screen import (
 _MOST_CARDS, _MOST_BARS, _MOST_ROWS, _MOST_REJECTED = 48, 60, 24, 200
 _MOST_EXAMPLES = 12  # of each kind of finding
 _BINS = 24
+_PACKAGE = "skeletonllm.survey"
 
 
 @dataclass(frozen=True)
@@ -77,20 +79,10 @@ def write_page(survey: Survey, path: Path) -> None:
 
 def render_page(survey: Survey) -> str:
     """The page as text. Every name, label and caption in it is data and is escaped."""
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    here = files("skeletonllm.survey")
-    environment = Environment(
-        loader=FunctionLoader(lambda name: (here / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["css"] = lambda share: f"{100 * min(1.0, max(0.0, float(share))):.2f}%"
+    environment = page_environment(package=_PACKAGE)
     environment.filters["time"] = spoken
     style = (files("skeletonllm.evaluate.report") / "style.css").read_text("utf-8")
-    own = (here / "survey.css").read_text("utf-8")
+    own = (files(_PACKAGE) / "survey.css").read_text("utf-8")
     return environment.get_template("survey.html").render(**_values(survey), style=style + own)
 
 

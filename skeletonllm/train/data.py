@@ -24,6 +24,12 @@ class Batch:
     """What each example asks for, as its id says: `kind/clip/number`."""
 
 
+def num_steps(num_examples: int, batch_size: int, epochs: float, max_steps: int | None = None) -> int:
+    """Optimiser steps in `epochs` passes through so many examples, at least one."""
+    steps = max(1, round(num_examples * epochs / batch_size))
+    return steps if max_steps is None else min(steps, max_steps)
+
+
 class StageData:
     """Examples and the clips they speak of.
 
@@ -55,8 +61,7 @@ class StageData:
 
     def num_steps(self, epochs: float, max_steps: int | None = None) -> int:
         """Optimiser steps in `epochs` passes, at least one."""
-        steps = max(1, round(len(self) * epochs / self._batch_size))
-        return steps if max_steps is None else min(steps, max_steps)
+        return num_steps(len(self), self._batch_size, epochs, max_steps)
 
     def skip(self, starts: Iterable[int]) -> None:
         """Leave out the steps' worth of examples that begin at these places; all that come after move up."""

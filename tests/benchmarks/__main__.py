@@ -34,6 +34,7 @@ from tests.benchmarks.reading import readers
 from tests.benchmarks.recognize import recognitions
 from tests.benchmarks.renderer import whole_renderer
 from tests.benchmarks.shards import shards
+from tests.benchmarks.teaching import teaching
 from tests.benchmarks.training import training
 from tests.benchmarks.verification import verifications
 
@@ -108,6 +109,7 @@ _PARTS: dict[str, Callable[[list[Clip], Path, int], Iterator[Row]]] = {
     "ranking": lambda clips, root, runs: ranking(clips, runs),
     "foreground": lambda clips, root, runs: foreground(clips, runs),
     "recognize": lambda clips, root, runs: recognitions(clips, runs),
+    "teaching": lambda clips, root, runs: teaching(runs),
 }
 
 

@@ -1,6 +1,7 @@
 import asyncio
+import logging
 
-from flows.plugin import accept_one_word
+from flows.plugin import accept_one_word, let_our_lines_through
 
 
 class Client:
@@ -20,3 +21,11 @@ def test_one_word_names_the_flow_and_its_deployment():
 def test_the_asynchronous_client_understands_it_too():
     read = accept_one_word(Client.read_later)
     assert asyncio.run(read(Client(), "evaluate")) == "evaluate/evaluate"
+
+
+def test_our_lines_are_logged_unless_somebody_has_said_from_which_level(monkeypatch):
+    ours, told = logging.getLogger("pipelines"), logging.getLogger("skeletonllm")
+    monkeypatch.setattr(ours, "level", logging.NOTSET)
+    monkeypatch.setattr(told, "level", logging.ERROR)
+    let_our_lines_through()
+    assert (ours.level, told.level) == (logging.INFO, logging.ERROR)

@@ -12,6 +12,7 @@ from skeletonllm.reasoning.verify import verify_chain
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.shards.schema import CHAINS, PAIRS
 from tests.makers import performed_clips, write_clips, write_dataset
+from tests.prompt_files import edited
 
 TRAIN, TEST = "P001", "P002"
 ACTIONS = ("kick", "wave")
@@ -74,3 +75,14 @@ def test_a_training_split_without_clips_is_an_error_and_publishes_nothing(tmp_pa
     with pytest.raises(DataError, match="no example for stage s"):
         assemble.run(clips, None, None, assemble.AssembleConfig("s", ("mqa",), ACTIONS, everybody), tmp_path)
     assert not list(tmp_path.glob("examples_s/*/manifest.json"))
+
+
+def test_another_prompt_remakes_the_examples_of_its_kind_and_no_others(tmp_path, clips):
+    def fingerprints() -> dict[str, str]:
+        configs = {kind: assemble.AssembleConfig(kind, (kind,), ACTIONS, PROTOCOL) for kind in ("mqa", "caption")}
+        return {kind: assemble.run(clips, None, None, c, tmp_path).fingerprint for kind, c in configs.items()}
+
+    before = fingerprints()
+    with edited(tmp_path, "mqa"):
+        after = fingerprints()
+    assert [kind for kind in before if before[kind] != after[kind]] == ["mqa"]

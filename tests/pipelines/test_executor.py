@@ -74,11 +74,50 @@ def test_too_much_rejected_input_publishes_nothing(tmp_path):
 
 def test_a_second_builder_of_the_same_data_set_is_refused(tmp_path):
     def inner(_: int) -> ShardOutput:
-        with pytest.raises(ShardError, match="another process is building"):
+        with pytest.raises(ShardError, match=r"process \d+ on .+ is building this data set; wait for it"):
             map_shards(replace(BUILD, process_shard=inner), tmp_path)
         return double(1)
 
     map_shards(replace(BUILD, process_shard=inner, shards=[1]), tmp_path)
+
+
+def double_when_told(number: int) -> ShardOutput:
+    while number == 3 and not os.path.exists("go"):
+        time.sleep(0.01)
+    return double(number)
+
+
+def started_build() -> subprocess.Popen:
+    """A process that builds in its folder as far as it is told, and waits where another builds."""
+    script = (
+        "from pathlib import Path; from dataclasses import replace\n"
+        "from skeletonllm.log import set_up_logging; set_up_logging()\n"
+        "from tests.pipelines.test_executor import BUILD, double_when_told\n"
+        "from pipelines.executor import map_shards\n"
+        "map_shards(replace(BUILD, process_shard=double_when_told), Path.cwd(), wait=True)"
+    )
+    return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_second_builder_waits_for_the_first_and_goes_on_where_it_was_killed(tmp_path, monkeypatch, is_killed):
+    monkeypatch.setenv("PYTHONPATH", os.getcwd())
+    monkeypatch.chdir(tmp_path)
+    first = started_build()
+    while len(list(tmp_path.glob("numbers/*/shard-*"))) < 3:
+        time.sleep(0.01)
+    second = started_build()
+    said = second.stderr.readline()
+    assert f"process {first.pid} on " in said
+    assert "waiting for it" in said
+    if is_killed:
+        first.kill()
+    open("go", "w").close()
+    first.communicate()
+    said = second.communicate()[1]
+    assert second.returncode == 0
+    assert ("is there already, nothing to do" in said) is not is_killed
+    assert rows(map_shards(BUILD, tmp_path)) == [0, 2, 4, 6, 8]
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):

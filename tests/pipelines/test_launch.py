@@ -132,7 +132,7 @@ def test_a_second_launcher_of_one_stage_is_refused_or_waits_and_finds_it_done(ru
     made.mkdir(parents=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(CheckpointError, match="another process is training this stage"):
+        with pytest.raises(CheckpointError, match="is training this stage; wait for it"):
             launch(run, tmp_path)
 
         def finish() -> None:

@@ -79,7 +79,8 @@ def test_the_teacher_of_the_settings_is_asked_for_an_answer_of_the_form(tmp_path
             monkeypatch.setenv(name, value)
         told = similar.configure(ACTIONS)
         assert (told.model, told.base_url) == ("m", server.url)
-        named = similar.run(told, tmp_path, similar.teacher(tmp_path / "replies.sqlite"))
+        with similar.teacher(told, tmp_path / "ledger.sqlite") as ask:
+            named = similar.run(told, tmp_path, ask)
     assert len(ShardReader(named)) == 3
     assert server.count == 3
     assert server.bodies[0]["response_format"]["json_schema"]["schema"] == SIMILAR_SCHEMA

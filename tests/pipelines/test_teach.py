@@ -3,7 +3,8 @@ import functools
 import pytest
 
 from pipelines import teach
-from skeletonllm.errors import TeacherError
+from pipelines.teacher.limits import Limits
+from skeletonllm.errors import BudgetError, ConfigError, DataError, TeacherError
 from skeletonllm.evaluate.protocols import Protocol
 from skeletonllm.plain import to_plain
 from skeletonllm.shards.manifest import CheckpointRef
@@ -27,7 +28,7 @@ def clips(tmp_path):
 def server(monkeypatch):
     """Names a server in the environment; until then none is."""
     names = ("SKELETONLLM_TEACHER_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY")
-    for name in names:
+    for name in (*names, "SKELETONLLM_LEDGER_URL"):
         monkeypatch.delenv(name, raising=False)
 
     def use(url: str) -> None:
@@ -39,7 +40,7 @@ def server(monkeypatch):
 
 def build(root, clips, checkpoint=None, **options) -> ShardReader:
     config = teach.configure(ACTIONS, PROTOCOL, **options)
-    return ShardReader(teach.run(clips, checkpoint, config, root, root / "replies.sqlite"))
+    return ShardReader(teach.run(clips, checkpoint, config, root, root / "ledger.sqlite"))
 
 
 def test_without_a_server_the_offline_teacher_writes_chains_of_the_training_clips(tmp_path, clips):
@@ -98,6 +99,56 @@ def test_a_teacher_that_refuses_is_one_error_and_the_next_run_goes_on(tmp_path, 
     with FakeTeacher(answer=written) as fake:
         server(fake.url)
         assert len(build(tmp_path, clips)) == 2
+
+
+def test_a_cap_that_cannot_be_kept_is_told_before_any_work_begins(tmp_path, clips, server, monkeypatch):
+    monkeypatch.setattr(teach, "map_shards", lambda *_, **__: pytest.fail("it began"))
+    server("https://teacher.example.org/v1")
+    with pytest.raises(ConfigError, match="the price of 'fake' is not known, so --max-cost cannot be kept"):
+        build(tmp_path, clips, limits=Limits(max_cost=1.0))
+
+
+def test_a_cap_publishes_nothing_and_a_higher_one_pays_for_the_rest_only(tmp_path, clips, server):
+    with FakeTeacher(answer=written) as fake:
+        server(fake.url)
+        with pytest.raises(BudgetError, match="--max-requests"):
+            build(tmp_path, clips, limits=Limits(max_requests=1))
+        assert not list((tmp_path / "chains").rglob("shard-*"))
+        whole = build(tmp_path, clips, limits=Limits(max_requests=2, at_once=1))
+        assert fake.count == 2
+    assert build(tmp_path, clips).manifest == whole.manifest  # how it was asked is no part of what it is
+
+
+def test_a_replay_makes_the_same_bytes_without_a_server(tmp_path, clips, server):
+    with FakeTeacher(answer=written) as fake:
+        server(fake.url)
+        live = build(tmp_path, clips)
+    for file in (tmp_path / "chains").rglob("*.*"):
+        file.unlink()
+    replayed = build(tmp_path, clips, limits=Limits(replay=True))
+    assert replayed.manifest.fingerprint == live.manifest.fingerprint
+    assert replayed.manifest.shards == live.manifest.shards
+
+
+def test_a_replay_that_misses_replies_says_so_and_is_not_taken_for_the_whole(tmp_path, clips, server):
+    with FakeTeacher(answer=written) as fake:
+        server(fake.url)
+        with pytest.raises(BudgetError):
+            build(tmp_path, clips, limits=Limits(max_requests=1, at_once=1))
+        part = build(tmp_path, clips, limits=Limits(replay=True))
+        assert fake.count == 1
+        assert len(part) == 1
+        assert "the ledger has no reply" in part.rejected()[0]["reason"]
+        assert len(build(tmp_path, clips)) == 2
+
+
+def test_the_password_of_a_ledger_is_in_no_file(tmp_path, clips, server, monkeypatch, caplog):
+    monkeypatch.setenv("SKELETONLLM_LEDGER_URL", "postgresql://me:canary-word@127.0.0.1:9/none")
+    server("http://127.0.0.1:9/v1")
+    with pytest.raises((DataError, ConfigError)) as caught:
+        build(tmp_path, clips)
+    assert "canary-word" not in str(caught.value) + caplog.text
+    assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"canary-word" in file.read_bytes()]
 
 
 def test_no_file_holds_the_key(tmp_path, clips, server):

@@ -1,6 +1,5 @@
 """One self-contained `report.html`: numbers, confusions, pictures and checked chains, from plain values."""
 
-import base64
 import json
 from dataclasses import replace
 from importlib.resources import files
@@ -21,7 +20,8 @@ from skeletonllm.evaluate.report.data import (
     ShownStep,
     System,
 )
-from skeletonllm.evaluate.report.table import spoken_time, summary_table
+from skeletonllm.evaluate.report.page import page_environment
+from skeletonllm.evaluate.report.table import summary_table
 from skeletonllm.plain import from_plain, to_plain, write_whole
 
 if TYPE_CHECKING:
@@ -74,21 +74,8 @@ def render_page(data: ReportData) -> str:
         ConfigError: there is no system to report on, or a confusion matrix is not of the candidates.
     """
     _check(data)
-    from jinja2 import Environment, FunctionLoader, StrictUndefined
-
-    here = files("skeletonllm.evaluate.report")
-    environment = Environment(
-        loader=FunctionLoader(lambda name: (here / name).read_text(encoding="utf-8")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
-    environment.filters["css"] = lambda share: f"{100 * min(1.0, max(0.0, share)):.2f}%"
-    environment.filters["image"] = lambda gif: "data:image/gif;base64," + base64.b64encode(gif).decode()
-    environment.filters["time"] = spoken_time
-    return environment.get_template("template.html").render(**_values(data, (here / "style.css").read_text("utf-8")))
+    style = (files("skeletonllm.evaluate.report") / "style.css").read_text("utf-8")
+    return page_environment("gif").get_template("template.html").render(**_values(data, style))
 
 
 def _check(data: ReportData) -> None:

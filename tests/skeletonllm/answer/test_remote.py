@@ -4,8 +4,9 @@ import io
 import pytest
 from PIL import Image
 
-from skeletonllm.answer.remote import PREFIX, RemoteModel, named_label, parse_address
-from skeletonllm.errors import ConfigError, DataError, ServerError
+from skeletonllm.answer.address import parse_address
+from skeletonllm.answer.remote import RemoteModel, named_label
+from skeletonllm.errors import DataError, ServerError
 from skeletonllm.render import build_renderer
 from skeletonllm.render.config import RenderConfig
 from tests.fake_model import FakeModel, pictures_of, text_of
@@ -96,31 +97,3 @@ def test_a_server_that_is_not_there_is_told(monkeypatch):
     model = RemoteModel(parse_address("openai:x@http://127.0.0.1:9/v1"), RENDERER)
     with pytest.raises(ServerError, match=r"x at http://127\.0\.0\.1:9/v1: cannot be reached"):
         list(model.describe(CLIPS[:1]))
-
-
-def test_an_address_is_given_or_of_the_environment_or_openais():
-    assert parse_address("openai:org/m@http://localhost:8000/v1").url == "http://localhost:8000/v1"
-    assert parse_address("openai:m", "http://h/v1").url == "http://h/v1"
-    assert parse_address("openai:m").url == "https://api.openai.com/v1"
-    assert "hush" not in repr(parse_address("openai:m", key="hush"))
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("", "names no model"),
-        ("m@http://user:hush@host/v1", "user name or a password"),
-        ("m@http://", "address is 'http://'"),
-        ("m@http://[::1/v1", "its address is none"),
-    ],
-)
-def test_an_impossible_address_is_told_without_its_password(text, said):
-    with pytest.raises(ConfigError, match=said) as raised:
-        parse_address(PREFIX + text)
-    assert "hush" not in str(raised.value)
-
-
-def test_a_key_with_strange_letters_is_told_without_it():
-    with pytest.raises(ConfigError, match="OPENAI_API_KEY") as raised:
-        parse_address("openai:m", key="ключ")
-    assert "ключ" not in str(raised.value)

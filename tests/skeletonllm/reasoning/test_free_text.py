@@ -47,6 +47,15 @@ def test_parts_sides_and_verbs_are_read(text, expected):
     assert claims(text) == expected
 
 
+def test_a_person_waves_with_either_hand_and_turns_with_the_whole_body():
+    waves, turns = read_claims("the person waves, then turns left", 100, 30.0)
+    assert [(step.part, step.predicate) for step in (*waves.steps, *turns.steps)] == [
+        ("wrist", "swings"),
+        ("pelvis", "turns left"),
+    ]
+    assert (waves.either, turns.either) == (True, False)
+
+
 def test_each_clause_is_a_claim_with_its_frames():
     first, second = read_claims(
         "in frames 20 to 80 the right hand is raised to the mouth, while the left arm bends", 100, 30.0

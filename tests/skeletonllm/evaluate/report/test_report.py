@@ -217,8 +217,9 @@ def test_the_table_has_a_row_for_each_measure(tmp_path):
         "90.0%",
     ):
         assert wanted in shown
-    for wanted in ("9 of 10", "time, ingest", "1 min 39 s", "33.3%", str(path)):
+    for wanted in ("9 of 10", "time, ingest", "1 min 39 s", "33.3%"):
         assert wanted in shown
+    assert str(path) in "".join(shown.split())  # a long path is broken over lines
 
 
 def test_square_brackets_in_a_name_are_no_markup(tmp_path):

@@ -1,0 +1,195 @@
+"""The deployments, pools and automations against a real Prefect API."""
+
+import http.server
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from tests.chaos import ask
+
+ROOT = Path(__file__).parents[2]
+PREFECT = ROOT / "infra" / "prefect"
+BIN = Path(sys.executable).parent
+
+
+def described() -> dict[str, Any]:
+    return yaml.safe_load((PREFECT / "prefect.yaml").read_text())
+
+
+def template(kind: str) -> dict[str, Any]:
+    """The job template of a pool: ours for Kubernetes, else the one that Prefect brings along."""
+    if kind == "kubernetes":
+        return json.loads((PREFECT / "kubernetes.json").read_text())
+    import prefect
+
+    known = Path(prefect.__file__).parent / "server/api/collections_data/views/aggregate-worker-metadata.json"
+    collection = {"process": "prefect", "docker": "prefect-docker"}[kind]
+    return json.loads(known.read_text())[collection][kind]["default_base_job_configuration"]
+
+
+@pytest.mark.parametrize("kind", ["process", "docker", "kubernetes"])
+def test_the_variables_of_each_pool_are_known_to_its_kind_of_worker(kind):
+    pool, variables = described()["definitions"]["pools"][kind], template(kind)["variables"]
+    jsonschema.validate(pool["job_variables"], {**variables, "additionalProperties": False})
+
+
+def test_the_template_for_kubernetes_declares_what_it_uses_and_uses_what_it_declares():
+    ours = template("kubernetes")
+    used = re.findall(r"{{ (\w+) }}", json.dumps(ours["job_configuration"]))
+    assert set(used) == set(ours["variables"]["properties"])
+
+
+def test_any_of_the_pools_can_be_the_one_of_all_deployments():
+    text = (PREFECT / "prefect.yaml").read_text()
+    assert text.count("    <<: *process\n") == 1
+    for kind in ("process", "docker", "kubernetes"):
+        changed = yaml.safe_load(text.replace("    <<: *process\n", f"    <<: *{kind}\n"))
+        pools = {one["work_pool"]["name"] for one in changed["deployments"]}
+        assert pools == {changed["definitions"]["pools"][kind]["name"]}
+
+
+def test_what_trains_runs_once_at_a_time_and_every_schedule_is_paused():
+    for one in described()["deployments"]:
+        if one["name"] in ("train-stages", "retrain", "compare-renderers", "build-teacher-chains"):
+            assert one["concurrency_limit"] == 1
+        assert all(schedule["active"] is False for schedule in one.get("schedules", ()))
+
+
+class Told:
+    """A place that notifications are sent to."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        told = self.said
+
+        class Listen(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Listen)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_address[1]}"
+
+
+@pytest.fixture(scope="module")
+def told():
+    listening = Told()
+    yield listening
+    listening.server.shutdown()
+    listening.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory):
+    """A Prefect server with a database of its own; the address of its API."""
+    place = tmp_path_factory.mktemp("prefect")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/api"
+    environment = {**os.environ, "PREFECT_HOME": str(place), "PREFECT_API_URL": url, "SKELETONLLM_HOME": str(ROOT)}
+    with (place / "log").open("w") as log:
+        server = subprocess.Popen(
+            [str(BIN / "prefect"), "server", "start", "--host", "127.0.0.1", "--port", str(port)],
+            env=environment,
+            stdout=log,
+            stderr=log,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+    try:
+        wait_for(lambda: ask(f"{url}/health") is True)
+        ask(f"{url}/work_pools/", {"name": "skeletonllm", "type": "process", "base_job_template": template("process")})
+        subprocess.run(
+            [str(BIN / "prefect"), "--no-prompt", "deploy", "--all", "--prefect-file", "infra/prefect/prefect.yaml"],
+            env=environment,
+            cwd=ROOT,
+            check=True,
+            capture_output=True,
+        )
+        yield url
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait(20)
+
+
+def wait_for(is_so: Callable[[], Any], seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.3)
+
+
+def failed_run(api: str, deployment: str) -> None:
+    run: dict[str, Any] = {}
+    wait_for(lambda: run.update(ask(f"{api}/deployments/{deployment}/create_flow_run", {}) or {}) or run, 60)
+    failed = {"state": {"type": "FAILED"}, "force": True}
+    wait_for(lambda: ask(f"{api}/flow_runs/{run['id']}/set_state", failed), 60)
+
+
+@pytest.mark.prefect
+@pytest.mark.slow
+def test_deployments_and_automations_do_on_a_real_server_what_they_say(api, told, tmp_path):
+    from prefect.blocks.notifications import CustomWebhookNotificationBlock
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    from flows.automations import create_automations, tell_budget
+
+    names = {one["name"] for one in ask(f"{api}/deployments/filter", {})}
+    assert names == {one["name"] for one in described()["deployments"]}
+    retrain = ask(f"{api}/deployments/name/retrain/retrain")
+    assert not retrain["schedules"][0]["active"]
+    assert retrain["global_concurrency_limit"]["limit"] == 1
+    assert retrain["pull_steps"][0].popitem()[1]["directory"] == str(ROOT)
+    ours = {"name": "skeletonllm-kubernetes", "type": "kubernetes", "base_job_template": template("kubernetes")}
+    assert ask(f"{api}/work_pools/", ours)["name"] == ours["name"]
+
+    with temporary_settings({PREFECT_API_URL: api}):
+        lines = create_automations()
+        assert sum("created" in line for line in lines) == 2
+        assert "there is no notification block 'skeletonllm'" in lines[2]
+        block = CustomWebhookNotificationBlock(name="skeletonllm", url=told.url, json_data={"text": "{{body}}"})
+        block.save("skeletonllm")
+        assert [line.split(": ")[1] for line in create_automations()] == ["replaced", "replaced", "created"]
+        assert len(ask(f"{api}/automations/filter", {})) == 3
+
+        assert not tell_budget(tmp_path, 7.9, 10.0)
+        assert tell_budget(tmp_path, 8.0, 10.0)
+    wait_for(lambda: told.said, 60)
+    assert f"8.00 of 10.00 are spent on the teacher of {tmp_path}" in told.said[0]
+
+    mine = ask(f"{api}/deployments/name/mine-pairs/mine-pairs")["id"]
+    for _ in range(3):
+        failed_run(api, mine)
+    for _ in range(2):
+        failed_run(api, retrain["id"])
+    time.sleep(3)
+    assert not ask(f"{api}/deployments/{retrain['id']}")["paused"]
+    failed_run(api, retrain["id"])
+    wait_for(lambda: ask(f"{api}/deployments/{retrain['id']}")["paused"], 60)
+    assert not ask(f"{api}/deployments/{mine}")["paused"]
