@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,10 +32,14 @@ def main() -> None:
     began = time.monotonic()
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     os.environ["RAY_ADDRESS"] = cluster.address
+    os.environ["SKELETONLLM_RAY_INSECURE"] = "1"  # it is this machine, by the address that others would use
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
 
-    def take_one_away(metrics: Path) -> None:
+    def take_one_away(metrics: Path, training: Future) -> None:
         while len(read_metrics(metrics)) < 8:
+            if training.done():
+                training.result()
+                raise AssertionError("it ended before a machine was taken away")
             time.sleep(0.05)
         cluster.remove_node(nodes[0], allow_graceful=False)
         print(f"{time.monotonic() - began:.0f} s: a machine is gone", flush=True)
@@ -52,7 +56,7 @@ def main() -> None:
         # Ray adds machines in the main thread only.
         with ThreadPoolExecutor(1) as elsewhere:
             training = elsewhere.submit(launch, replace(run, engine=replace(run.engine, num_nodes=2)), root / "cluster")
-            take_one_away(metrics)
+            take_one_away(metrics, training)
             made = training.result()
         assert weights(Path(made.path)) == weights(Path(alone.path))
         print(f"{time.monotonic() - began:.0f} s: the same weights", flush=True)
