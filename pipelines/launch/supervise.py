@@ -176,8 +176,7 @@ def _ask_to_stop(workers: Workers | ClusterWorkers) -> None:
 def _num_steps(run: RunConfig) -> int:
     from skeletonllm.train.data import StageData
 
-    data = StageData(run.clips, run.examples, run.stage.batch_size, run.seed)
-    return data.num_steps(run.stage.epochs, run.stage.max_steps)
+    return StageData(run.clips, run.examples, run.stage, run.seed).num_steps
 
 
 def _show(folder: Path, tick: Tick) -> None:

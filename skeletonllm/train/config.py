@@ -81,6 +81,8 @@ class StageConfig:
     epochs: float = 1.0
     batch_size: int = 16
     """Clips of one optimiser step, over all processes."""
+    group_by_length: int = 1
+    """So many steps share out their examples by length, so that little of a batch is padding; 1: they stay as shuffled."""
     learning_rates: LearningRates = field(default_factory=LearningRates)
     warmup: float = 0.05
     """Share of the steps in which the learning rate rises from 0; then it falls along a cosine to a tenth."""
@@ -90,9 +92,10 @@ class StageConfig:
     def __post_init__(self) -> None:
         if not self.trains:
             raise ConfigError(f"stage {self.name}: trains nothing; name at least one part")
-        if self.epochs <= 0 or self.batch_size < 1:
+        if self.epochs <= 0 or self.batch_size < 1 or self.group_by_length < 1:
             raise ConfigError(
-                f"stage {self.name}: epochs {self.epochs}, batch_size {self.batch_size}; must be positive"
+                f"stage {self.name}: epochs {self.epochs}, batch_size {self.batch_size}, group_by_length "
+                f"{self.group_by_length}; must be positive"
             )
 
 

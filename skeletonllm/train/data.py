@@ -3,11 +3,14 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from skeletonllm.errors import ConfigError, DataError
 from skeletonllm.shards.manifest import DatasetRef
 from skeletonllm.shards.order import Order
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.skeleton.clip import Clip
+from skeletonllm.train.config import StageConfig
 
 
 @dataclass(frozen=True)
@@ -36,39 +39,43 @@ class StageData:
     Args:
         clips: the clip data set.
         examples: the example data set.
-        batch_size: examples of one optimiser step, over all ranks.
+        stage: how many examples a step has, how many steps there are, and whether examples of like length go together.
         seed: of the order.
 
     Raises:
         DataError: there are no examples.
     """
 
-    def __init__(self, clips: DatasetRef, examples: DatasetRef, batch_size: int, seed: int) -> None:
+    def __init__(self, clips: DatasetRef, examples: DatasetRef, stage: StageConfig, seed: int) -> None:
         self._clips = ShardReader(clips)
         self._examples = ShardReader(examples).table().to_pylist()
         if not self._examples:
             raise DataError(f"{examples.path}: no training examples; check that the training split has labelled clips")
-        self._batch_size = batch_size
-        self._order = Order(len(self._examples), seed)
+        self._batch_size, self._group = stage.batch_size, stage.group_by_length
+        self._num_steps = num_steps(len(self), stage.batch_size, stage.epochs, stage.max_steps)
+        # Characters stand for tokens; the frames are as many for every example.
+        self._lengths = np.array([len(row["prompt"]) + len(row["target"]) for row in self._examples])
+        self._order, self._seed = Order(len(self._examples), seed), seed
         self._skipped: list[int] = []
 
     def __len__(self) -> int:
         return len(self._examples)
 
+    @property
+    def num_steps(self) -> int:
+        """Optimiser steps of the whole stage."""
+        return self._num_steps
+
     def texts(self) -> list[str]:
         """Every different prompt and target, sorted."""
         return sorted({row[name] for row in self._examples for name in ("prompt", "target")})
-
-    def num_steps(self, epochs: float, max_steps: int | None = None) -> int:
-        """Optimiser steps in `epochs` passes, at least one."""
-        return num_steps(len(self), self._batch_size, epochs, max_steps)
 
     def skip(self, starts: Iterable[int]) -> None:
         """Leave out the steps' worth of examples that begin at these places; all that come after move up."""
         self._skipped = sorted({*self._skipped, *starts})
 
     def start(self, step: int) -> int:
-        """Where a step's examples begin in the order of all examples, counted from the run's start."""
+        """Where a step's examples begin in the run's order, counted from its start."""
         start = step * self._batch_size
         for skipped in self._skipped:
             if start >= skipped:
@@ -77,10 +84,26 @@ class StageData:
 
     def rows(self, step: int) -> list[int]:
         """The examples of an optimiser step, over all ranks; epochs follow one another without a gap."""
-        return self._order.rows(self.start(step), self._batch_size).tolist()
+        place = self.start(step)
+        first, last = self._group_around(place)
+        rows = self._order.rows(first, last - first)
+        if self._group > 1:
+            rows = rows[np.argsort(self._lengths[rows], kind="stable")]
+            # Else every group would go from short to long.
+            steps = np.random.default_rng((self._seed, first)).permutation((last - first) // self._batch_size)
+            rows = rows.reshape(-1, self._batch_size)[steps].reshape(-1)
+        return rows[place - first : place - first + self._batch_size].tolist()
+
+    def _group_around(self, place: int) -> tuple[int, int]:
+        """Where the steps that share out their examples by length begin and end; none reaches beyond the run's end."""
+        length, end = self._group * self._batch_size, self._num_steps * self._batch_size
+        first = place - place % length
+        if first < end < first + length:
+            return (first, end) if place < end else (end, first + length)
+        return first, first + length
 
     def batches(self, step: int, rank: int = 0, world_size: int = 1, accumulation: int = 1) -> list[Batch]:
-        """The micro-batches of one rank in one optimiser step.
+        """The micro-batches of one rank in one optimiser step, each of examples of like length.
 
         Raises:
             ConfigError: the batch cannot be divided so.
@@ -91,9 +114,12 @@ class StageData:
                 "accumulation steps; choose a multiple"
             )
         rows = self.rows(step)
-        places = range(rank, len(rows), world_size)
-        size = len(places) // accumulation
-        return [self._batch(rows, places[start : start + size]) for start in range(0, len(places), size)]
+        places = list(range(len(rows)))
+        if accumulation > 1:
+            places.sort(key=lambda place: self._lengths[rows[place]])
+        size = len(rows) // accumulation
+        micro = [places[start : start + size] for start in range(0, len(rows), size)]
+        return [self._batch(rows, some[rank::world_size]) for some in micro]
 
     def _batch(self, rows: Sequence[int], places: Sequence[int]) -> Batch:
         picked = [self._examples[rows[place]] for place in places]

@@ -89,7 +89,6 @@ def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[
     # One rank looks, so that all go on from the same place.
     found, skipped = ranks.first(_look(folder) if ranks.rank == 0 else (None, []))
     data = _data(run, skipped)
-    num_steps = data.num_steps(run.stage.epochs, run.stage.max_steps)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     student = _student(run, [*data.texts(), *(corpus or [])]).to(device)
     student.set_trainable(run.stage.trains)
@@ -104,7 +103,7 @@ def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[
     micro_batch = run.stage.batch_size // (ranks.num * run.engine.gradient_accumulation)
     engine = make_engine(student, groups, run.engine, micro_batch)
     start = _resume(engine, found, ranks, run.seed)
-    position = Position(start, num_steps, ranks.rank, run.seed)
+    position = Position(start, data.num_steps, ranks.rank, run.seed)
     before = read_metrics(folder / METRICS) if ranks.rank == 0 else []
     guard = Guard(ranks.first([row for row in before if row["step"] <= start]), len(skipped))
     writer = _Writer(run, student, engine, folder, position, ranks, watch, album, data.start)
@@ -145,7 +144,7 @@ def _look(folder: Path) -> tuple[tuple[Path, CheckpointMeta] | None, list[Skippe
 
 
 def _data(run: RunConfig, skipped: Sequence[Skipped]) -> StageData:
-    data = StageData(run.clips, run.examples, run.stage.batch_size, run.seed)
+    data = StageData(run.clips, run.examples, run.stage, run.seed)
     data.skip(start for one in skipped for start in one.starts)
     return data
 

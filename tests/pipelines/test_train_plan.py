@@ -111,7 +111,7 @@ def test_the_steps_are_those_that_training_takes_and_tokens_are_counted(here, tm
     (step, *_) = climb(work, quickstart, clips)
     examples = run(clips, None, None, step.config, tmp_path / "else")
     config = step.run.stage
-    assert stage.steps == StageData(clips, examples, config.batch_size, 0).num_steps(config.epochs)
+    assert stage.steps == StageData(clips, examples, config, 0).num_steps
     assert stage.examples == {"mqa": read_manifest(examples.path).num_rows}
     assert stage.visual_tokens == 8 * 4
     assert stage.tokens_an_epoch == pytest.approx(2 * (stage.visual_tokens + stage.text_tokens))

@@ -16,7 +16,7 @@ from tests.students import tiny_student
 @pytest.fixture
 def data(tmp_path) -> StageData:
     run = make_run(tmp_path / "data")
-    return StageData(run.clips, run.examples, 6, 0)
+    return StageData(run.clips, run.examples, run.stage, 0)
 
 
 def pixels_of(path) -> np.ndarray:
