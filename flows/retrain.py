@@ -54,6 +54,7 @@ def retrain(
     hold_out: str | None = None,
     cross_format: list[str] | None = None,
     seed: int | None = None,
+    settings: list[str] | None = None,
     executor: ExecutorName = "ray",
     tolerance: float = 0.0,
 ) -> str:
@@ -64,13 +65,20 @@ def retrain(
     """
     work = Workdir(Path(workdir))
     with only_retraining(work):
+        choices = choose(work, recipe, hold_out, cross_format, seed, settings)
         clips = ingest_clips(source, workdir, executor)
-        choices = choose(work, recipe, hold_out, cross_format, seed)
         inputs = inputs_of(clips, choices, tolerance)
         if (last := find_retrained(work, inputs)) is not None:
             return last.report
         checkpoints = train_stages(
-            workdir, recipe, hold_out=hold_out, cross_format=cross_format, clips=clips, seed=seed, executor=executor
+            workdir,
+            recipe,
+            hold_out=hold_out,
+            cross_format=cross_format,
+            clips=clips,
+            seed=seed,
+            settings=settings,
+            executor=executor,
         )
         report = evaluate(workdir, recipe, hold_out, cross_format, clips, checkpoints, executor)
         candidate = checkpoints[choices.recipe.stages[-1].name]

@@ -82,6 +82,7 @@ def train_stages(
     cross_format: list[str] | None = None,
     clips: DatasetRef | None = None,
     seed: int | None = None,
+    settings: list[str] | None = None,
     with_fixed_renderer: bool = True,
     executor: ExecutorName = "ray",
 ) -> dict[str, CheckpointRef]:
@@ -96,6 +97,7 @@ def train_stages(
         cross_format: formats or data sets that training must not see.
         clips: the data set; by default the newest.
         seed: of every random choice.
+        settings: single settings of the recipe, such as `engine.num_nodes=2`; by default those of the folder's last run.
         with_fixed_renderer: train the comparison too.
         executor: where shards are worked on.
 
@@ -103,7 +105,7 @@ def train_stages(
         The checkpoint of each stage that was asked for, and of the comparison with a fixed renderer.
     """
     work = Workdir(Path(workdir))
-    choices = choose(work, recipe, hold_out, cross_format, seed)
+    choices = choose(work, recipe, hold_out, cross_format, seed, settings)
     if stage is not None and until is not None:
         raise ConfigError(f"stage {stage} alone, and all until {until}: these cannot go together; name one of them")
     if until is not None:

@@ -1,4 +1,4 @@
-"""What a run was told: recipe, who tests, seed. A work folder remembers it, so later commands speak of the same run."""
+"""What a run was told: recipe, its settings, who tests, seed. A work folder remembers it for later commands."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 from pipelines.workdir import Workdir
 from skeletonllm.errors import ConfigError
 from skeletonllm.plain import from_plain, write_whole
-from skeletonllm.recipes import Recipe, get_recipe
+from skeletonllm.recipes import Recipe, get_recipe, with_settings
 
 _FILE = "choices.json"
 _DEFAULT_RECIPE = "quickstart"
@@ -22,11 +22,13 @@ class Choices:
     hold_out: str
     cross_format: tuple[str, ...]
     seed: int
+    settings: tuple[str, ...] = ()
+    """Each `PATH=VALUE`, as `with_settings` takes it."""
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe itself."""
-        return get_recipe(self.recipe_name)
+        """The recipe itself, with these settings."""
+        return with_settings(get_recipe(self.recipe_name), self.settings)
 
 
 def choose(
@@ -35,21 +37,28 @@ def choose(
     hold_out: str | None = None,
     cross_format: Sequence[str] | None = None,
     seed: int | None = None,
+    settings: Sequence[str] | None = None,
 ) -> Choices:
     """What is given; else what the work folder remembers; else the recipe's own.
 
+    Settings are remembered all together, and for one recipe.
+
     Raises:
-        ConfigError: no such recipe, or the folder's memory is damaged.
+        ConfigError: no such recipe or setting, or the folder's memory is damaged.
     """
     known = _remembered(workdir.path / _FILE)
     name = recipe or (known.recipe_name if known else _DEFAULT_RECIPE)
     own = get_recipe(name)
     known = known or Choices(name, own.hold_out, (), own.seed)
+    if settings is None:
+        settings = known.settings if known.recipe_name == name else ()
+    with_settings(own, settings)
     return Choices(
         recipe_name=name,
         hold_out=hold_out or known.hold_out,
         cross_format=known.cross_format if cross_format is None else tuple(cross_format),
         seed=known.seed if seed is None else seed,
+        settings=tuple(settings),
     )
 
 

@@ -1,11 +1,14 @@
 """Complete runs, by name. A recipe is a function; a variant is `replace(recipe(), ...)`."""
 
 import difflib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from skeletonllm.errors import ConfigError
 from skeletonllm.model.config import AdapterConfig, BackboneConfig, StudentConfig, TinyConfig
+from skeletonllm.plain import from_plain, to_plain
 from skeletonllm.render.config import RenderConfig
 from skeletonllm.train.config import EngineConfig, LearningRates, StageConfig
 
@@ -19,7 +22,6 @@ class Recipe:
         student: renderer, backbone and adapter.
         stages: climbed in this order.
         fixed: the comparison: the same backbone behind a renderer that does not learn, trained in one stage.
-        fixed_student: its student.
         engine: how training is done.
         hold_out: which clips test, as `field=values` or `field=share`.
         seed: of every random choice.
@@ -29,10 +31,14 @@ class Recipe:
     student: StudentConfig
     stages: tuple[StageConfig, ...]
     fixed: StageConfig
-    fixed_student: StudentConfig
     engine: EngineConfig = field(default_factory=EngineConfig)
     hold_out: str = "subject=25%"
     seed: int = 0
+
+    @property
+    def fixed_student(self) -> StudentConfig:
+        """The student of the comparison."""
+        return replace(self.student, render=replace(self.student.render, renderer="skeleton_2d"))
 
     def stage(self, name: str) -> StageConfig:
         """The stage with this name.
@@ -85,7 +91,6 @@ def quickstart() -> Recipe:
             epochs=8.5,
             learning_rates=rates,
         ),
-        fixed_student=replace(student, render=replace(student.render, renderer="skeleton_2d")),
         engine=EngineConfig(kind="deepspeed", zero_stage=1, checkpoint_every=100),
     )
 
@@ -122,7 +127,6 @@ def tiny_cpu() -> Recipe:
         student=student,
         stages=tuple(replace(stage, epochs=2 * stage.epochs) for stage in base.stages),
         fixed=replace(base.fixed, epochs=2 * base.fixed.epochs),
-        fixed_student=replace(student, render=replace(student.render, renderer="skeleton_2d")),
         engine=replace(base.engine, checkpoint_every=200),
     )
 
@@ -156,7 +160,6 @@ def internvl3_8b() -> Recipe:
             recognition,
         ),
         fixed=replace(recognition, name="fixed_renderer", epochs=6.0),
-        fixed_student=replace(student, render=replace(student.render, renderer="skeleton_2d")),
         engine=EngineConfig(kind="deepspeed", zero_stage=1, num_workers=2, checkpoint_every=1000),
     )
 
@@ -182,9 +185,11 @@ def internvl3_8b_visible() -> Recipe:
         stages=tuple(
             replace(stage, learning_rates=replace(stage.learning_rates, renderer=1e-3)) for stage in base.stages
         ),
-        fixed_student=replace(student, render=replace(student.render, renderer="skeleton_2d")),
     )
 
+
+# What a setting's path begins with; test clips and seed have options of their own.
+_SETTABLE = ("student", "stages", "fixed", "engine")
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "quickstart": quickstart,
@@ -206,3 +211,63 @@ def get_recipe(name: str) -> Recipe:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ConfigError(f"no recipe {name!r}; there are {', '.join(RECIPES)}{hint}")
     return RECIPES[name]()
+
+
+def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """A recipe of which single settings are others.
+
+    Args:
+        recipe: is left as it is.
+        settings: each `PATH=VALUE`, for example `engine.num_workers=2`, `student.render.size_px=96`,
+            `stages.cr_distill.epochs=2` or `stages.*.batch_size=4`; what is no JSON is a text.
+
+    Raises:
+        ConfigError: there is no such setting, with the nearest names, or it cannot have this value.
+    """
+    plain = to_plain(recipe)
+    for setting in settings:
+        path, sign, text = setting.partition("=")
+        *outer, last = path.strip().split(".")
+        if not sign or not outer:
+            raise ConfigError(
+                f"--set {setting}: not PATH=VALUE, like engine.num_workers=2; paths begin with {', '.join(_SETTABLE)}"
+            )
+        holders = [{name: plain[name] for name in _SETTABLE}]
+        for name in outer:
+            holders = [inner for holder in holders for inner in _inside(holder, name, setting)]
+        for holder in holders:
+            if not isinstance(holder, dict) or last not in holder or last == "name":
+                raise _unknown(setting, last, holder)
+            holder[last] = _value(text.strip())
+    return from_plain(Recipe, plain, f"--set {' '.join(settings)}") if settings else recipe
+
+
+def _inside(holder: Any, name: str, setting: str) -> list[Any]:
+    """What a name leads to: one, or all stages."""
+    if isinstance(holder, list):
+        if name == "*":
+            return holder
+        holder = {stage["name"]: stage for stage in holder}
+    if not isinstance(holder, dict) or name not in holder:
+        raise _unknown(setting, name, holder)
+    return [holder[name]]
+
+
+def _unknown(setting: str, name: str, holder: Any) -> ConfigError:
+    known = (
+        [stage["name"] for stage in holder]
+        if isinstance(holder, list)
+        else [*holder]
+        if isinstance(holder, dict)
+        else []
+    )
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}" if known else "it is a value"
+    return ConfigError(f"--set {setting}: no setting {name!r}; {hint}")
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -9,6 +9,9 @@ from skeletonllm.cli.data import simulate
 
 _WORKDIR = Path("skeletonllm-work")
 
+# `--set engine.num_workers=2 stages.*.batch_size=4`.
+Settings = Annotated[tuple[str, ...] | None, tyro.conf.arg(name="set", metavar="PATH=VALUE ...")]
+
 
 def quickstart(
     workdir: Path = _WORKDIR,
@@ -17,6 +20,7 @@ def quickstart(
     cross_format: tuple[str, ...] | None = None,
     recipe: str | None = None,
     seed: int | None = None,
+    settings: Settings = None,
 ) -> None:
     """Do everything: sample data, ingest, four training stages, teacher chains, evaluation, one report.
 
@@ -30,6 +34,7 @@ def quickstart(
         cross_format: formats or data sets that training must not see; they are tested separately.
         recipe: a name of skeletonllm/recipes.py; by default that of the folder's last run.
         seed: of training; the sample data stay the same.
+        settings: single settings of the recipe, as for `train`.
     """
     quiet()
     from flows.retrain import retrain
@@ -45,6 +50,7 @@ def quickstart(
         hold_out=hold_out,
         cross_format=None if cross_format is None else list(cross_format),
         seed=seed,
+        settings=None if settings is None else list(settings),
     )
     _print(summary_table_of(Path(report)))
 
@@ -84,6 +90,7 @@ def train(
     until: str | None = None,
     hold_out: str | None = None,
     seed: int | None = None,
+    settings: Settings = None,
     list_recipes: Annotated[bool, tyro.conf.arg(name="list")] = False,
     dry_run: bool = False,
 ) -> None:
@@ -98,8 +105,11 @@ def train(
         until: the last stage to train, after all before it.
         hold_out: which clips test; training does not see them.
         seed: of every random choice.
+        settings: single settings of the recipe: `engine.num_workers=2`, `engine.tensorboard=true`,
+            `student.backbone.name=FOLDER`, `stages.cr_distill.epochs=2`, `stages.*.batch_size=4`; `--dry-run` prints all.
+            By default those of the folder's last run; `--set` alone takes them back.
         list_recipes: print all recipes: what each is for, and what it was shown to give.
-        dry_run: print the recipe and stop.
+        dry_run: print the recipe with these settings and stop.
     """
     if list_recipes:
         show_recipes()
@@ -107,10 +117,12 @@ def train(
     if dry_run:
         import json
 
+        from pipelines.choices import choose
+        from pipelines.workdir import Workdir
         from skeletonllm.plain import to_plain
-        from skeletonllm.recipes import get_recipe
 
-        print(json.dumps(to_plain(get_recipe(recipe or "quickstart")), indent=2))
+        choices = choose(Workdir(workdir), recipe, hold_out, None, seed, settings)
+        print(json.dumps(to_plain(choices.recipe), indent=2))
         return
     quiet()
     from flows.train_stages import train_stages
@@ -122,6 +134,7 @@ def train(
         until=until,
         hold_out=hold_out,
         seed=seed,
+        settings=None if settings is None else list(settings),
         with_fixed_renderer=False,
     )
     for name, checkpoint in trained.items():

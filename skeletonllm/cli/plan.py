@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from skeletonllm.cli.learn import Settings
+
 if TYPE_CHECKING:
     from pipelines.train_plan import StagePlan, TrainPlan
 
@@ -19,6 +21,7 @@ def plan(
     stage: str | None = None,
     hold_out: str | None = None,
     seed: int | None = None,
+    settings: Settings = None,
     probe: bool = False,
     json: bool = False,
 ) -> None:
@@ -33,6 +36,7 @@ def plan(
         stage: only this one, as `train --stage` would train it on what is there.
         hold_out: which clips test; training does not see them.
         seed: of every random choice.
+        settings: single settings of the recipe, as for `train`.
         probe: take twenty real steps of each stage that is not done, here, to tell its hours; nothing of them is kept.
         json: everything in JSON.
     """
@@ -44,7 +48,7 @@ def plan(
     if probe:
         set_up_logging()
     work = Workdir(workdir)
-    choices = choose(work, recipe, hold_out, None, seed)
+    choices = choose(work, recipe, hold_out, None, seed, settings)
     found = train_plan.plan(work, choices, work.newest("clips"), stage, probe)
     if json:
         _print_json(found)

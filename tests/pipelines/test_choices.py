@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from pipelines.choices import Choices, choose, remember
@@ -23,6 +25,31 @@ def test_a_later_command_speaks_of_the_same_run_unless_it_is_told_otherwise(work
     assert choose(workdir) == told
     assert told.recipe.name == "smoke"
     assert choose(workdir, hold_out="subject=25%", cross_format=[]) == Choices("smoke", "subject=25%", (), 7)
+
+
+def test_settings_are_remembered_for_their_recipe_until_others_or_none_are_given(workdir):
+    told = choose(workdir, "smoke", settings=["engine.num_workers=2", "stages.*.batch_size=4"])
+    remember(workdir, told)
+    assert choose(workdir) == told
+    assert told.recipe.engine.num_workers == 2
+    assert choose(workdir, settings=["engine.zero_stage=2"]).recipe.engine.num_workers == 1
+    assert choose(workdir, settings=[]).recipe == get_recipe("smoke")
+    assert choose(workdir, "quickstart").recipe == get_recipe("quickstart")
+
+
+def test_a_memory_from_before_there_were_settings_has_none(workdir):
+    remember(workdir, choose(workdir, "smoke"))
+    file = workdir.path / "choices.json"
+    known = json.loads(file.read_text())
+    del known["settings"]
+    file.write_text(json.dumps(known))
+    assert choose(workdir).settings == ()
+
+
+def test_an_unknown_setting_is_refused_before_anything_is_written(workdir):
+    with pytest.raises(ConfigError, match="did you mean 'num_nodes'"):
+        choose(workdir, "smoke", settings=["engine.num_node=2"])
+    assert not workdir.path.exists()
 
 
 def test_a_damaged_memory_is_one_clear_error(workdir):

@@ -2,7 +2,7 @@ import pytest
 
 from skeletonllm.errors import ConfigError
 from skeletonllm.plain import from_plain, to_plain
-from skeletonllm.recipes import RECIPES, Recipe, get_recipe
+from skeletonllm.recipes import RECIPES, Recipe, get_recipe, with_settings
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -27,3 +27,42 @@ def test_an_unknown_name_is_answered_with_the_nearest():
         get_recipe("quickstrat")
     with pytest.raises(ConfigError, match="no stage 'warmup'; it has render_warmup"):
         get_recipe("smoke").stage("warmup")
+
+
+def test_single_settings_of_a_recipe_can_be_others():
+    changed = with_settings(
+        get_recipe("quickstart"),
+        [
+            *("engine.num_nodes=2", "engine.offload=optimizer", "student.render.size_px=96", "fixed.epochs=2"),
+            *("stages.*.batch_size=8", "stages.disc_ft.learning_rates.renderer=1e-4", "stages.disc_ft.max_steps=null"),
+            'stages.recognition.examples=["mqa"]',
+        ],
+    )
+    assert (changed.engine.num_nodes, changed.engine.offload, changed.fixed.epochs) == (2, "optimizer", 2.0)
+    assert changed.student.render.size_px == changed.fixed_student.render.size_px == 96
+    assert {stage.batch_size for stage in changed.stages} == {8}
+    assert (changed.stage("disc_ft").learning_rates.renderer, changed.stage("disc_ft").max_steps) == (1e-4, None)
+    assert changed.stage("recognition").examples == ("mqa",)
+    assert changed.stage("cr_distill").learning_rates == get_recipe("quickstart").stage("cr_distill").learning_rates
+    assert with_settings(get_recipe("smoke"), []) == get_recipe("smoke")
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("engine.num_node=2", "no setting 'num_node'; did you mean 'num_nodes'"),
+        ("stages.warmup.epochs=2", "no setting 'warmup'; did you mean 'render_warmup'"),
+        ("stages=2", "not PATH=VALUE"),
+        ("stages.disc_ft=2", "no setting 'disc_ft'"),
+        ("engine.num_nodes.more=2", "no setting 'more'; it is a value"),
+        ("seed=3", "paths begin with student, stages, fixed, engine"),
+        ("engin.num_nodes=2", "no setting 'engin'; did you mean 'engine'"),
+        ("stages.disc_ft.name=x", "no setting 'name'"),
+        ("engine.num_nodes", "not PATH=VALUE"),
+        ("engine.num_nodes=two", "'two' is not a int"),
+        ("engine.num_nodes=0", "engine.num_nodes is 0, must be at least 1"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_in_one_sentence(setting, said):
+    with pytest.raises(ConfigError, match=said):
+        with_settings(get_recipe("quickstart"), [setting])

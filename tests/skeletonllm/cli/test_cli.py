@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -44,6 +45,7 @@ def test_a_recording_of_each_format_is_inspected_and_drawn(sample, tmp_path, cap
         (["render", "CLIP", "--checkpoint", "none"], "cannot be read"),
         (["ingest", "none"], "not a folder"),
         (["train", "quickstrat", "--dry-run"], "did you mean 'quickstart'"),
+        (["train", "--set", "engine.zero_stages=2", "--dry-run"], "did you mean 'zero_stage'"),
     ],
 )
 def test_a_user_s_mistake_is_one_line_without_a_traceback_and_exit_code_2(
@@ -75,6 +77,9 @@ def test_env_and_dry_run_print_and_do_nothing(tmp_path, monkeypatch, capsys):
     assert sys.version.split()[0] in capsys.readouterr().out.splitlines()[0]
     assert main(["train", "internvl3-8b", "--dry-run"]) == 0
     assert '"OpenGVLab/InternVL3-8B-hf"' in capsys.readouterr().out
+    assert main(["train", "smoke", "--dry-run", "--set", "engine.num_workers=2", "stages.*.batch_size=4"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["engine"]["num_workers"], {stage["batch_size"] for stage in printed["stages"]}) == (2, {4})
     assert not list(tmp_path.iterdir())
 
 
