@@ -140,7 +140,7 @@ def memory_of(student: "SkeletonLLM", run: RunConfig, tokens: tuple[float, float
     def shared(weight: Any, from_stage: int) -> int:
         """Ranks that a weight's share is divided among; the renderer's weights stay whole."""
         whole = zero_stage < from_stage or (from_stage == 3 and id(weight) in renderer)
-        return 1 if whole else engine.num_workers
+        return 1 if whole else engine.world_size
 
     weights = sum(_bytes(weight) // shared(weight, 3) for weight in student.parameters())
     gradients = sum(_bytes(weight) // shared(weight, 2) for weight in trained)
@@ -186,7 +186,7 @@ def _activations(student: "SkeletonLLM", run: RunConfig, tokens: tuple[float, fl
         kept += layers * count * width * number + layer if again else layers * layer
     kept += 3 * (tokens[1] + 1) * vocabulary * _FLOAT32_BYTES
     kept += _OF_FRAME * render.num_frames * 3 * render.size_px**2 * _FLOAT32_BYTES
-    clips = run.stage.batch_size / (run.engine.num_workers * run.engine.gradient_accumulation)
+    clips = run.stage.batch_size / (run.engine.world_size * run.engine.gradient_accumulation)
     return round(kept * max(1.0, clips))
 
 

@@ -31,15 +31,16 @@ class Probe:
         return (self.around_s + num_steps * self.step_s) / 3600
 
 
-def probe(step: Step, corpus: Sequence[str]) -> Probe:
+def probe(step: Step, corpus: Sequence[str], workdir: Path) -> Probe:
     """Train a stage for a few steps on its own data, by its own engine and workers; nothing of it is kept.
 
     Args:
         step: the stage; its pairs and chains must be there. Weights that are not there are new ones: no step is slower or
             faster for it.
         corpus: texts that a tokenizer made on the spot must know.
+        workdir: on a disk that all machines share where there are several.
     """
-    with tempfile.TemporaryDirectory(prefix="skeletonllm-probe-") as name:
+    with tempfile.TemporaryDirectory(prefix=".probe-", dir=workdir) as name:
         scratch, run = Path(name), step.run
         examples = assemble.run(run.clips, step.pairs, step.chains, step.config, scratch / "data")
         before = run.init_from if run.init_from is not None and Path(run.init_from.path, "meta.json").exists() else None

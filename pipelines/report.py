@@ -33,8 +33,7 @@ from skeletonllm.recipes import Recipe
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef, find_dataset, read_manifest
 from skeletonllm.shards.reader import ShardReader
 from skeletonllm.skeleton.clip import Clip
-from skeletonllm.train.metrics import read_metrics
-from skeletonllm.train.stage import METRICS
+from skeletonllm.train.metrics import METRICS, read_metrics
 
 _PER_FORMAT = 3
 _PICTURE_PX = 160

@@ -73,7 +73,7 @@ class TrainPlan:
     Args:
         recipe: its name.
         hold_out: which clips test.
-        num_workers: ranks.
+        world_size: processes, on all machines together.
         zero_stage: what they share.
         parameters: weights by part; of the renderer alone where the backbone is not on this machine.
         stages: in the order in which they are trained.
@@ -83,7 +83,7 @@ class TrainPlan:
 
     recipe: str
     hold_out: str
-    num_workers: int
+    world_size: int
     zero_stage: int
     parameters: dict[str, int]
     stages: tuple[StagePlan, ...]
@@ -117,7 +117,7 @@ def plan(
     return TrainPlan(
         recipe.name,
         choices.hold_out,
-        recipe.engine.num_workers,
+        recipe.engine.world_size,
         recipe.engine.zero_stage,
         {"renderer": renderer_parameters(student)} if isinstance(model, str) else parameters_of(model),
         stages,
@@ -180,7 +180,7 @@ class _Looker:
                     ),
                 )
         try:
-            found: Probe = probe(step, self._corpus)
+            found: Probe = probe(step, self._corpus, self._work.path)
         except SkeletonLLMError as error:
             return replace(planned, notes=(*planned.notes, f"not probed: {error}"))
         return replace(planned, step_s=found.step_s, hours=found.hours(planned.steps))

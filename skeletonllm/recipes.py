@@ -35,6 +35,10 @@ class Recipe:
     hold_out: str = "subject=25%"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        for stage in (*self.stages, self.fixed):
+            stage.examples_each(self.engine.world_size, self.engine.gradient_accumulation)
+
     @property
     def fixed_student(self) -> StudentConfig:
         """The student of the comparison."""

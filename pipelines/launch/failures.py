@@ -31,11 +31,11 @@ def failure(run: RunConfig, folder: Path, codes: list[int | None], kernel_kills:
     why = why or _last_error(folder / "log.txt")
     if shutil.disk_usage(folder).free < _LEAST_FREE or any(words in why for words in _DISK_FULL):
         why = f"{why or 'nothing can be written'}; the disk is full: make room, or set a smaller engine.keep_last"
-    elif any(words in why for words in _OUT_OF_MEMORY):
-        why = f"{why.splitlines()[0]}; {_use_less(run)}"
-    elif not why and -signal.SIGKILL in codes:
+    elif -signal.SIGKILL in codes:  # the others say only that they lost it
         who = "by the kernel for want of memory" if kernel_kills else "from outside, or for want of memory"
         why = f"killed {who}; if it was memory: {_use_less(run)}"
+    elif any(words in why for words in _OUT_OF_MEMORY):
+        why = f"{why.splitlines()[0]}; {_use_less(run)}"
     ended = "" if said.exists() else f"the workers ended with code {_first(codes)}: "
     return SkeletonLLMError(
         f"stage {run.stage.name}: {ended}{why or 'they did not say why'} (log: {folder}/log.txt); the same command goes on "
@@ -53,16 +53,27 @@ def kernel_kills() -> int:
 
 
 def _use_less(run: RunConfig) -> str:
-    engine, stage, backbone = run.engine, run.stage, run.student.backbone
-    ways = [
-        f"raise engine.gradient_accumulation (it is {engine.gradient_accumulation}), which changes no result",
-        f"lower the stage's batch_size (it is {stage.batch_size})",
-    ]
-    if not backbone.gradient_checkpointing:
-        ways.insert(1, "set backbone.gradient_checkpointing")
-    if engine.kind == "deepspeed" and engine.zero_stage < 3 and engine.num_workers * engine.num_nodes > 1:
-        ways.append(f"raise engine.zero_stage (it is {engine.zero_stage})")
-    return f"it needs too much memory: {', or '.join(ways)}"
+    engine, stage, student = run.engine, run.stage, run.student
+    each, ways = stage.examples_each(engine.world_size, engine.gradient_accumulation), []
+    if each > 1:
+        fewer = next(part for part in range(2, each + 1) if each % part == 0)
+        ways.append(f"engine.gradient_accumulation={engine.gradient_accumulation * fewer}")
+    if engine.kind == "deepspeed":
+        if engine.world_size > 1 and engine.zero_stage < 3:
+            ways.append(f"engine.zero_stage={engine.zero_stage + 1}")
+        if engine.offload == "nothing" and engine.zero_stage:
+            ways.append("engine.offload=optimizer")
+    same = f"{' or '.join(ways)}, which change no result" if ways else ""
+    ways = []
+    if not student.backbone.gradient_checkpointing:
+        ways.append("student.backbone.gradient_checkpointing=true")
+    if student.backbone.foreground is None:
+        ways.append("student.backbone.foreground=0")
+    ways += [f"a smaller student.render.num_frames (it is {student.render.num_frames})", "or size_px"]
+    if stage.batch_size > engine.world_size:
+        ways.append(f"stages.{stage.name}.batch_size={engine.world_size}")
+    other = f"{', '.join(ways)}, with which the stage begins anew"
+    return f"it needs too much memory; --set {'; or '.join(filter(None, [same, other]))}"
 
 
 def _last_error(log: Path) -> str:

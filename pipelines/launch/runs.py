@@ -6,6 +6,7 @@ from pathlib import Path
 from skeletonllm.errors import CheckpointError
 from skeletonllm.plain import from_plain
 from skeletonllm.shards.manifest import CheckpointRef
+from skeletonllm.train.checkpoint import CHECKPOINTS
 from skeletonllm.train.config import RunConfig
 from skeletonllm.train.worker import RUN
 
@@ -64,5 +65,5 @@ def read_done(folder: Path, stage: str, fingerprint: str) -> CheckpointRef | Non
         plain = json.loads((folder / DONE).read_text())
     except FileNotFoundError:
         return None
-    path = folder / "checkpoints" / plain["checkpoint"]
+    path = folder / CHECKPOINTS / plain["checkpoint"]
     return CheckpointRef(stage, str(path), fingerprint) if path.is_dir() else None

@@ -18,14 +18,14 @@ from pipelines.locks import only_one
 from skeletonllm.errors import CheckpointError, SkeletonLLMError
 from skeletonllm.log import Tick, progress
 from skeletonllm.plain import to_plain, write_whole
-from skeletonllm.shards.manifest import CheckpointRef
+from skeletonllm.shards.manifest import CheckpointRef, read_manifest
+from skeletonllm.train import checkpoint
 from skeletonllm.train.config import RunConfig
-from skeletonllm.train.metrics import read_metrics
+from skeletonllm.train.metrics import METRICS, read_metrics
 from skeletonllm.train.worker import CORPUS, ERROR, RUN, STOPPED
 
 logger = logging.getLogger(__name__)
 
-METRICS = "metrics.jsonl"
 _POLL_S = 0.3
 # What a step and a save may take after a SIGTERM; orchestrators kill after half a minute or more.
 GRACE_S = 25.0
@@ -76,7 +76,7 @@ def launch(run: RunConfig, root: Path, corpus: list[str] | None = None, wait: bo
         write_whole(folder / CORPUS, json.dumps(corpus or []))
         started = time.monotonic()
         _run_workers(run, folder, f"skeletonllm-{run.stage.name}-{fingerprint[:12]}")
-        last = max(folder.glob("checkpoints/step_*"))
+        last = checkpoint.saved(folder / checkpoint.CHECKPOINTS)[-1]
         finished = {"fingerprint": fingerprint, "checkpoint": last.name, "launch_s": time.monotonic() - started}
         write_whole(folder / DONE, json.dumps(finished) + "\n")
         return CheckpointRef(run.stage.name, str(last), fingerprint)
@@ -84,9 +84,15 @@ def launch(run: RunConfig, root: Path, corpus: list[str] | None = None, wait: bo
 
 def _find_done(folder: Path, run: RunConfig, fingerprint: str) -> CheckpointRef | None:
     done = read_done(folder, run.stage.name, fingerprint)
-    if done is not None:
-        (folder / DONE).touch()  # asked for last
-        logger.info("stage %s: %s is trained already, nothing to do", run.stage.name, fingerprint[:12])
+    if done is None:
+        return None
+    try:
+        checkpoint.verify(Path(done.path))
+    except CheckpointError as error:
+        logger.warning("stage %s was trained, but %s; training its end again", run.stage.name, error)
+        return None
+    (folder / DONE).touch()  # asked for last
+    logger.info("stage %s: %s is trained already, nothing to do", run.stage.name, fingerprint[:12])
     return done
 
 
@@ -174,9 +180,10 @@ def _ask_to_stop(workers: Workers | ClusterWorkers) -> None:
 
 
 def _num_steps(run: RunConfig) -> int:
-    from skeletonllm.train.data import StageData
+    from skeletonllm.train.data import num_steps
 
-    return StageData(run.clips, run.examples, run.stage, run.seed).num_steps
+    stage, examples = run.stage, read_manifest(run.examples.path).num_rows
+    return num_steps(examples, stage.batch_size, stage.epochs, stage.max_steps)
 
 
 def _show(folder: Path, tick: Tick) -> None:

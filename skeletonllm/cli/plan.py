@@ -64,7 +64,7 @@ def show_plan(plan: "TrainPlan") -> None:
     console = Console(highlight=False)
     console.print(
         f"Recipe [bold]{escape(plan.recipe)}[/], held out {escape(plan.hold_out)}, "
-        f"ranks {plan.num_workers}, ZeRO {plan.zero_stage}."
+        f"ranks {plan.world_size}, ZeRO {plan.zero_stage}."
     )
     console.print(_table(plan))
     for one in plan.stages:

@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
 META = "meta.json"
+CHECKPOINTS = "checkpoints"
 _ENGINE = "engine"
 _SEAL = "sha256"
 _DISK_FULL = ("No space left", "Disk quota exceeded", "File too large")
@@ -144,14 +145,22 @@ def save(
     return final
 
 
-def newest(checkpoints: Path) -> tuple[Path, CheckpointMeta] | None:
-    """The newest checkpoint whose every byte is as it was saved; None where there is none.
+def saved(checkpoints: Path) -> list[Path]:
+    """Every checkpoint's folder, whole or damaged, by step, and those of one step by when they were begun."""
+    return sorted(checkpoints.glob("step_*"), key=lambda folder: (_step_of(folder), folder.name))
+
+
+def newest(
+    checkpoints: Path, is_wanted: Callable[[CheckpointMeta], bool] = lambda _: True
+) -> tuple[Path, CheckpointMeta] | None:
+    """The newest checkpoint that is wanted, and whose every byte is as it was saved; None where there is none.
 
     A damaged one is passed over, with a warning that names the file.
     """
-    for folder in reversed(_saved(checkpoints)):
+    for folder in reversed(saved(checkpoints)):
         try:
-            return folder, verify(folder)
+            if is_wanted(read_meta(folder)):
+                return folder, verify(folder)
         except CheckpointError as error:
             logger.warning("%s; using an older checkpoint", error)
     return None
@@ -225,7 +234,7 @@ def _together(ranks: Ranks, final: Path, work: Callable[[], T]) -> list[T]:
     if failures:
         full = any(word in failed for failed in failures for word in _DISK_FULL)
         todo = "the disk is full: make room, or set a smaller engine.keep_last" if full else "see the log"
-        whole = _saved(final.parent)
+        whole = saved(final.parent)
         before = f"the checkpoint before is untouched ({whole[-1].name})" if whole else "there is no earlier checkpoint"
         raise CheckpointError(f"{final}: cannot be saved ({'; '.join(failures)}); {todo}; {before}") from cause
     return [result for result, _ in told]  # pyright: ignore[reportReturnType]  all have succeeded
@@ -250,11 +259,6 @@ def _sealed(plain: dict[str, Any]) -> str:
     return json.dumps({**plain, _SEAL: digest(plain)}, indent=2) + "\n"
 
 
-def _saved(checkpoints: Path) -> list[Path]:
-    """Oldest first."""
-    return sorted(checkpoints.glob("step_*"), key=lambda folder: (_step_of(folder), folder.name))
-
-
 def _step_of(folder: Path) -> int:
     number = folder.name.removeprefix("step_").partition(".")[0]
     return int(number) if number.isdecimal() else -1
@@ -262,7 +266,7 @@ def _step_of(folder: Path) -> int:
 
 def _prune(checkpoints: Path, kept: Kept) -> None:
     """Remove what need not be kept: out of sight first, so that no half of a checkpoint is ever seen."""
-    folders = _saved(checkpoints)
+    folders = saved(checkpoints)
     older, scores = folders[: -kept.last], dict[Path, float]()
     for folder in folders if kept.best else ():
         try:

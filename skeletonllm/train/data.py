@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow.compute as pc
 
-from skeletonllm.errors import ConfigError, DataError
+from skeletonllm.errors import DataError
 from skeletonllm.shards.manifest import DatasetRef
 from skeletonllm.shards.order import Order
 from skeletonllm.shards.reader import ShardReader
@@ -48,18 +49,19 @@ class StageData:
 
     def __init__(self, clips: DatasetRef, examples: DatasetRef, stage: StageConfig, seed: int) -> None:
         self._clips = ShardReader(clips)
-        self._examples = ShardReader(examples).table().to_pylist()
-        if not self._examples:
+        self._examples = ShardReader(examples).table()
+        if not len(self):
             raise DataError(f"{examples.path}: no training examples; check that the training split has labelled clips")
-        self._batch_size, self._group = stage.batch_size, stage.group_by_length
+        self._stage, self._batch_size, self._group = stage, stage.batch_size, stage.group_by_length
         self._num_steps = num_steps(len(self), stage.batch_size, stage.epochs, stage.max_steps)
         # Characters stand for tokens; the frames are as many for every example.
-        self._lengths = np.array([len(row["prompt"]) + len(row["target"]) for row in self._examples])
-        self._order, self._seed = Order(len(self._examples), seed), seed
+        lengths = [pc.call_function("utf8_length", [self._examples[name]]) for name in ("prompt", "target")]
+        self._lengths = pc.call_function("add", lengths).to_numpy()
+        self._order, self._seed = Order(len(self), seed), seed
         self._skipped: list[int] = []
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return self._examples.num_rows
 
     @property
     def num_steps(self) -> int:
@@ -68,7 +70,7 @@ class StageData:
 
     def texts(self) -> list[str]:
         """Every different prompt and target, sorted."""
-        return sorted({row[name] for row in self._examples for name in ("prompt", "target")})
+        return sorted({text for name in ("prompt", "target") for text in self._examples[name].unique().to_pylist()})
 
     def skip(self, starts: Iterable[int]) -> None:
         """Leave out the steps' worth of examples that begin at these places; all that come after move up."""
@@ -81,6 +83,11 @@ class StageData:
             if start >= skipped:
                 start += self._batch_size
         return start
+
+    def stands(self, step: int, next_example: int) -> bool:
+        """Whether a run that was saved so has left out all that is skipped before there, and nothing else."""
+        left_out = sum(start < next_example for start in self._skipped)
+        return next_example == (step + left_out) * self._batch_size
 
     def rows(self, step: int) -> list[int]:
         """The examples of an optimiser step, over all ranks; epochs follow one another without a gap."""
@@ -108,21 +115,16 @@ class StageData:
         Raises:
             ConfigError: the batch cannot be divided so.
         """
-        if self._batch_size % (world_size * accumulation):
-            raise ConfigError(
-                f"batch_size {self._batch_size} cannot be divided by {world_size} workers x {accumulation} "
-                "accumulation steps; choose a multiple"
-            )
+        size = self._stage.examples_each(world_size, accumulation) * world_size
         rows = self.rows(step)
         places = list(range(len(rows)))
         if accumulation > 1:
             places.sort(key=lambda place: self._lengths[rows[place]])
-        size = len(rows) // accumulation
         micro = [places[start : start + size] for start in range(0, len(rows), size)]
         return [self._batch(rows, some[rank::world_size]) for some in micro]
 
     def _batch(self, rows: Sequence[int], places: Sequence[int]) -> Batch:
-        picked = [self._examples[rows[place]] for place in places]
+        picked = self._examples.take([rows[place] for place in places]).to_pylist()
         return Batch(
             [self._clips.by_id(row["clip_id"]) for row in picked],
             [row["prompt"] for row in picked],

@@ -6,6 +6,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from skeletonllm.errors import BackendError
+from skeletonllm.plain import write_whole
+
+METRICS = "metrics.jsonl"
 
 
 class MetricsFile:
@@ -13,8 +16,7 @@ class MetricsFile:
 
     def __init__(self, path: Path, from_step: int) -> None:
         kept = [row for row in read_metrics(path) if row["step"] <= from_step]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(row) + "\n" for row in kept))
+        write_whole(path, "".join(json.dumps(row) + "\n" for row in kept))
         self._path = path
 
     def __call__(self, numbers: Mapping[str, int | float]) -> None:

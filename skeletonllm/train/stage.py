@@ -17,7 +17,7 @@ from skeletonllm.plain import digest, to_plain
 from skeletonllm.render.diagnosis import diagnose
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.train import checkpoint
-from skeletonllm.train.checkpoint import FORMAT_VERSION, CheckpointMeta, Kept
+from skeletonllm.train.checkpoint import CHECKPOINTS, FORMAT_VERSION, CheckpointMeta, Kept
 from skeletonllm.train.config import RunConfig
 from skeletonllm.train.data import Batch, StageData
 from skeletonllm.train.engine import Engine, init_distributed, make_engine, parameter_groups
@@ -25,7 +25,7 @@ from skeletonllm.train.guards import GoBack, Guard, Skipped, read_skipped, skip
 from skeletonllm.train.lineage import about_run
 from skeletonllm.train.loop import Position, train
 from skeletonllm.train.meter import Meter
-from skeletonllm.train.metrics import MetricsFile, TensorBoard, read_metrics
+from skeletonllm.train.metrics import METRICS, MetricsFile, TensorBoard, read_metrics
 from skeletonllm.train.pictures import Album, show_first_batch
 from skeletonllm.train.random_state import load_random_state, save_random_state, seed_all
 from skeletonllm.train.ranks import Ranks
@@ -33,8 +33,6 @@ from skeletonllm.train.ranks import Ranks
 logger = logging.getLogger(__name__)
 
 VERSION = 3
-CHECKPOINTS = "checkpoints"
-METRICS = "metrics.jsonl"
 # Prepared clips that a rank keeps from step to step, at about 100 kB each.
 _MAX_PREPARED = 8192
 # Clips whose Gaussians are asked how they react to motion.
@@ -42,7 +40,7 @@ _DIAGNOSED = 4
 # Settings of the engine that change no weight, but for the rounding of sums: a run goes on when they were changed.
 _HOW = (
     *("zero_stage", "offload", "num_workers", "num_nodes", "hang_after_s", "tensorboard"),
-    *("checkpoint_every", "keep_last", "keep_best", "best_by", "best_is"),
+    *("gradient_accumulation", "checkpoint_every", "keep_last", "keep_best", "best_by", "best_is"),
 )
 
 
@@ -87,8 +85,9 @@ def run_stage(
 
 def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[[], bool], ranks: Ranks) -> Path:
     # One rank looks, so that all go on from the same place.
-    found, skipped = ranks.first(_look(folder) if ranks.rank == 0 else (None, []))
+    skipped = ranks.first(read_skipped(folder) if ranks.rank == 0 else [])
     data = _data(run, skipped)
+    found = ranks.first(_newest(folder, data) if ranks.rank == 0 else None)
     device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
     student = _student(run, [*data.texts(), *(corpus or [])]).to(device)
     student.set_trainable(run.stage.trains)
@@ -100,12 +99,13 @@ def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[
         show_first_batch(student, data, folder)
         album.draw(0)
         watch.look()
-    micro_batch = run.stage.batch_size // (ranks.num * run.engine.gradient_accumulation)
+    micro_batch = run.stage.examples_each(ranks.num, run.engine.gradient_accumulation)
     engine = make_engine(student, groups, run.engine, micro_batch)
     start = _resume(engine, found, ranks, run.seed)
     position = Position(start, data.num_steps, ranks.rank, run.seed)
     before = read_metrics(folder / METRICS) if ranks.rank == 0 else []
-    guard = Guard(ranks.first([row for row in before if row["step"] <= start]), len(skipped))
+    # What it remembers of the rows is little, whatever the number of steps.
+    guard = ranks.first(Guard([row for row in before if row["step"] <= start], len(skipped)))
     writer = _Writer(run, student, engine, folder, position, ranks, watch, album, data.start)
 
     prepared: dict[str, Any] = {}
@@ -139,8 +139,9 @@ def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[
     return writer.saved or found[0]  # pyright: ignore[reportOptionalSubscript]  the last step is always saved
 
 
-def _look(folder: Path) -> tuple[tuple[Path, CheckpointMeta] | None, list[Skipped]]:
-    return checkpoint.newest(folder / CHECKPOINTS), read_skipped(folder)
+def _newest(folder: Path, data: StageData) -> tuple[Path, CheckpointMeta] | None:
+    """The checkpoint to go on from: none that has learned from what is skipped now."""
+    return checkpoint.newest(folder / CHECKPOINTS, lambda meta: data.stands(meta.step, meta.next_example))
 
 
 def _data(run: RunConfig, skipped: Sequence[Skipped]) -> StageData:
@@ -150,12 +151,13 @@ def _data(run: RunConfig, skipped: Sequence[Skipped]) -> StageData:
 
 
 def _go_back(run: RunConfig, folder: Path, steps: Sequence[int], why: str, ranks: Ranks) -> None:
-    """Write down, on one rank, that these steps' examples are skipped from the newest checkpoint on."""
+    """Write down, on one rank, that these steps' examples are skipped, from the newest checkpoint before them on."""
     failure = ""
     if ranks.rank == 0:
-        found, before = _look(folder)
-        data = _data(run, before)
+        data = _data(run, read_skipped(folder))
         starts = tuple(data.start(step - 1) for step in steps)
+        data.skip(starts)
+        found = _newest(folder, data)
         back_to = found[1].step if found is not None else 0
         logger.warning(
             "step %d: %s; back to step %d, without the examples %d to %d of the run's order",

@@ -98,8 +98,9 @@ def test_a_trained_stage_is_found_and_not_trained_again(run, straight):
 
 @pytest.mark.slow
 def test_a_worker_s_error_is_told_with_its_log_and_leaves_no_checkpoint(run, tmp_path):
-    odd = replace(run, engine=replace(run.engine, gradient_accumulation=3))
-    with pytest.raises(SkeletonLLMError, match=r"stage warmup: ConfigError: batch_size 4 cannot be divided .*log\.txt"):
+    fixed = replace(run.student, render=replace(run.student.render, renderer="skeleton_2d"))
+    odd = replace(run, student=fixed, stage=replace(run.stage, trains=("renderer",)))
+    with pytest.raises(SkeletonLLMError, match=r"stage warmup: ConfigError: .* nothing to train in .*log\.txt"):
         launch(odd, tmp_path)
     assert find_checkpoint(tmp_path, "warmup") is None
 
@@ -202,8 +203,17 @@ def test_a_run_that_never_comes_to_a_step_is_started_again_a_few_times_then_it_i
 @pytest.mark.parametrize(
     ("said", "codes", "expected"),
     [
-        ("OutOfMemoryError: CUDA out of memory. Tried", [1], "gradient_accumulation .it is 1.*gradient_checkpointing"),
-        ("", [-9], "killed .*gradient_accumulation .*batch_size .it is 4.*zero_stage .it is 1"),
+        (
+            "OutOfMemoryError: CUDA out of memory. Tried",
+            [1],
+            r"--set engine\.gradient_accumulation=2 or .*gradient_checkpointing=true",
+        ),
+        (
+            "",
+            [-9],
+            "killed .*zero_stage=2 or engine.offload=optimizer, which change no .*warmup.batch_size=2, with which",
+        ),
+        ("RuntimeError: Connection closed by peer", [-9, 1], "killed from outside, or for want of memory"),
         ("OSError: [Errno 28] No space left on device", [1], "disk is full: make room"),
         ("ConfigError: no", [1], "stage warmup: ConfigError: no .log: "),
     ],

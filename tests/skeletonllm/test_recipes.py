@@ -60,6 +60,8 @@ def test_single_settings_of_a_recipe_can_be_others():
         ("stages.disc_ft.name=x", "no setting 'name'"),
         ("engine.num_nodes", "not PATH=VALUE"),
         ("engine.num_nodes=two", "'two' is not a int"),
+        ("engine.num_nodes=3", "batch_size 16 cannot be divided by 3 workers x 1"),
+        ("stages.disc_ft.max_steps=0", "max_steps 0, must be at least 1"),
         ("engine.num_nodes=0", "engine.num_nodes is 0, must be at least 1"),
     ],
 )

@@ -32,6 +32,10 @@ class Threads(Ranks):
         self.barrier.wait(10)
         return heard
 
+    def first(self, value):
+        """What the first says."""
+        return self.told(value)[0]
+
 
 def write(text):
     def inner(path):

@@ -72,7 +72,7 @@ def test_accumulation_cuts_the_batch_and_leaves_nothing_out(stage):
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(stage):
-    with pytest.raises(ConfigError, match="batch_size 8 cannot be divided by 3 workers x 1"):
+    with pytest.raises(ConfigError, match="stage s: batch_size 8 cannot be divided by 3 workers x 1"):
         StageData(*stage, config(8), seed=1).batches(0, 0, 3)
 
 
@@ -108,6 +108,20 @@ def test_grouped_by_length_what_is_skipped_is_left_out_and_nothing_else(uneven, 
     cut.skip([5 * each for each in skipped])
     left = [each for each in range(60) if each not in skipped]
     assert cut.rows(step) == whole.rows(left[step])
+
+
+@given(st.integers(0, 40), st.lists(st.integers(0, 30), max_size=3, unique=True), st.integers(0, 30))
+def test_what_was_saved_after_something_that_is_skipped_now_was_learnt_is_told_from_the_rest(
+    uneven, step, skipped, later
+):
+    data = StageData(*uneven, config(5), seed=0)
+    data.skip([5 * each for each in skipped])
+    saved = data.start(step)
+    # Before a skipped batch or behind it: a run that stands there goes on right behind what it has seen.
+    assert data.stands(step, saved)
+    assert data.stands(step, saved - 5) == (saved - 5 in [5 * each for each in skipped])
+    data.skip([5 * later])
+    assert data.stands(step, saved) == (5 * later >= saved or later in skipped)
 
 
 def test_micro_batches_hold_examples_of_like_length_and_every_rank_has_its_share(uneven):

@@ -133,6 +133,23 @@ def test_examples_that_are_no_numbers_wherever_one_goes_end_in_one_clear_error(t
         poisoned(run, tmp_path / "run", range(12, 999))
 
 
+def test_a_run_goes_back_to_before_the_first_bad_step_even_where_it_was_saved_since(tmp_path, monkeypatch):
+    class Jumpy(Guard):
+        def look(self, step, loss, norm):
+            if step == 5 and not self._rollbacks:
+                raise GoBack(4, 5, "the loss jumps")
+            return super().look(step, loss, norm)
+
+    monkeypatch.setattr(stage_module, "Guard", Jumpy)
+    run = make_run(tmp_path, num_steps=6, checkpoint_every=2, kind="plain")
+    seen = poisoned(run, tmp_path / "run", range(0))
+    assert [numbers[0] for numbers in seen] == [0, 6, 12, 18, 24, 12, 30, 36, 42]
+    (skipped,) = read_skipped(tmp_path / "run")
+    assert (skipped.back_to, skipped.steps, skipped.starts) == (2, (4, 5), (18, 24))
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [row["step"] for row in rows] == list(range(1, 7))
+
+
 def test_a_single_bad_step_moves_nothing_and_the_run_goes_on(tmp_path):
     run = make_run(tmp_path, num_steps=4, kind="plain")
     poisoned(run, tmp_path / "run", range(7, 8))
