@@ -1,6 +1,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,18 @@ def test_a_trained_stage_is_found_and_not_trained_again(run, straight):
     assert find_checkpoint(root, "warmup") == newest_checkpoint(root, "warmup") == straight
     with pytest.raises(CheckpointError, match="stage 'recognition' is not trained yet"):
         newest_checkpoint(root, "recognition")
+
+
+@pytest.mark.slow
+def test_a_trained_stage_whose_checkpoint_was_damaged_since_trains_its_end_again(run, straight, tmp_path, caplog):
+    shutil.copytree(Path(straight.path).parents[3], tmp_path, dirs_exist_ok=True)
+    (damaged,) = (tmp_path / "warmup").glob("*/checkpoints/step_000004.*/projector.safetensors")
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    mended = launch(run, tmp_path, list(ACTIONS))
+    assert "projector.safetensors: missing or changed" in caplog.text
+    assert mended.path != str(damaged.parent)
+    assert weights(mended.path) == weights(straight.path)
 
 
 @pytest.mark.slow
