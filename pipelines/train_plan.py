@@ -16,6 +16,7 @@ from pipelines.workdir import Workdir
 from skeletonllm.errors import SkeletonLLMError
 from skeletonllm.model.config import StudentConfig
 from skeletonllm.shards.manifest import MANIFEST, CheckpointRef, DatasetRef
+from skeletonllm.train.config import EngineConfig
 from skeletonllm.train.data import num_steps
 from skeletonllm.train.metrics import read_metrics
 
@@ -122,7 +123,7 @@ def plan(
         {"renderer": renderer_parameters(student)} if isinstance(model, str) else parameters_of(model),
         stages,
         teacher,
-        (*_notes(model, probes), *filter(None, [unknown])),
+        (*_notes(model, probes, recipe.engine), *filter(None, [unknown])),
     )
 
 
@@ -253,13 +254,15 @@ def _is_saved(checkpoint: CheckpointRef) -> bool:
     return Path(checkpoint.path, "meta.json").exists()
 
 
-def _notes(model: "SkeletonLLM | str", probes: bool) -> tuple[str, ...]:
+def _notes(model: "SkeletonLLM | str", probes: bool, engine: EngineConfig) -> tuple[str, ...]:
     notes = [
         model
         if isinstance(model, str)
         else "Memory: weights, gradients and AdamW's moments as the engine shares them, and a formula for what layers keep "
-        "for the backward pass; not what libraries and fragments take besides."
+        "for the backward pass; not what Python, libraries and fragments take besides."
     ]
+    if engine.zero_stage == 3:
+        notes.append("ZeRO 3 shares the weights out once it runs; while it starts, each process holds all of them.")
     if not probes:
         notes.append("Hours: --probe takes twenty real steps of each stage here, and keeps nothing of them.")
     return tuple(notes)

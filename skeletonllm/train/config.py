@@ -17,7 +17,10 @@ class EngineConfig:
     kind: Literal["deepspeed", "plain"] = "deepspeed"
     """`plain` is a bare PyTorch loop on one process, for trying things."""
     zero_stage: Literal[0, 1, 2, 3] = 1
-    """What DeepSpeed shares among processes: 1 optimiser state, 2 gradients too, 3 weights too, but for the renderer's."""
+    """What DeepSpeed shares among processes: 1 optimiser state, 2 gradients too, 3 weights too, but for the renderer's.
+
+    While 3 starts, each process holds the whole model before it is shared out.
+    """
     offload: Literal["nothing", "optimizer", "optimizer_and_weights"] = "nothing"
     """What waits in the machine's memory instead of the GPU's: slower, for models that do not fit. Weights need ZeRO 3."""
     num_workers: int = 1
