@@ -239,11 +239,8 @@ def _on_ray(build: Build, folder: Location, missing: Sequence[int]) -> Iterator[
             raise error.cause from None
 
 
-def start_ray(namespace: str | None = None) -> None:
+def start_ray() -> None:
     """Connect to the Ray cluster of the settings, or start a local one; once per process.
-
-    Args:
-        namespace: in which names of actors are looked up and taken; by default this process has one of its own.
 
     Raises:
         ConfigError: the cluster is not on this machine, and its access is not authenticated.
@@ -261,7 +258,8 @@ def start_ray(namespace: str | None = None) -> None:
     check_cluster(settings)
     logger.info("starting Ray (%s)", address or "local")
     if address:
-        ray.init(address=address, namespace=namespace, log_to_driver=False, logging_level=logging.ERROR)
+        # All in one namespace, so that a name is taken once on a cluster.
+        ray.init(address=address, namespace="skeletonllm", log_to_driver=False, logging_level=logging.ERROR)
     else:
         # Said outright: a bare init() would join whatever cluster it finds a trace of.
         ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)

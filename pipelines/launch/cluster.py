@@ -1,9 +1,10 @@
 """The training processes of several machines: one Ray actor on each holds its share, and dies with whoever launched it."""
 
 import logging
+import math
 import os
 import secrets
-from contextlib import suppress
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,16 @@ from skeletonllm.train.config import EngineConfig
 
 logger = logging.getLogger(__name__)
 
-_NAMESPACE = "skeletonllm"
 # How long machines are waited for: an autoscaler needs minutes.
 _WAIT_S = 1800.0
 _SAY_EVERY_S = 30.0
+# How long the name of a run outlives whoever launched it.
+_NAME_LEFT_S = 10.0
+_ASK_AGAIN_S = 0.5
+# A machine that takes longer is lost, whether or not Ray has noticed.
+_STARTS_WITHIN_S = 300.0
+_ANSWERS_WITHIN_S = 60.0
+_ENDED_WITHIN_S = 10.0
 
 
 class NodeLost(Exception):
@@ -59,7 +66,8 @@ class ClusterWorkers:
     Args:
         folder: of the run, seen by all of them under this path.
         engine: how many machines, and how many processes on each.
-        name: of the run; two of one name are refused by Ray itself.
+        name: of the run; only one of a name is launched on a cluster at a time.
+        wait: for another process that has launched it, instead of refusing.
 
     Raises:
         BackendError: the cluster has not the machines.
@@ -67,19 +75,20 @@ class ClusterWorkers:
         NodeLost: a machine died.
     """
 
-    def __init__(self, folder: Path, engine: EngineConfig, name: str) -> None:
+    def __init__(self, folder: Path, engine: EngineConfig, name: str, wait: bool = False) -> None:
         import ray
         from ray.exceptions import RayError
 
-        start_ray(_NAMESPACE)
+        start_ray()
         gpus = float(ray.cluster_resources().get("GPU", 0))
         self._bundle: dict[str, float] = {"CPU": engine.num_workers}
         if gpus:
             self._bundle["GPU"] = engine.num_workers
         self._shares: list[Any] = []
-        self._group = self._wait_for_machines(engine, name)
+        self._group = self._take_name(engine, name, wait)
         try:
-            self._start(folder, engine, name)
+            self._wait_for_machines(engine)
+            self._start(folder, engine)
         except RayError as error:
             self.kill()
             raise NodeLost(str(error).splitlines()[0]) from error
@@ -87,43 +96,48 @@ class ClusterWorkers:
             self.kill()
             raise
 
-    def _wait_for_machines(self, engine: EngineConfig, name: str) -> Any:
+    def _take_name(self, engine: EngineConfig, name: str, wait: bool) -> Any:
+        """A placement group: Ray gives a name once, and takes it back when whoever has it dies."""
+        from ray.exceptions import RaySystemError
+        from ray.util.placement_group import placement_group
+
+        began, whose = time.monotonic(), f"{name}: another process of the cluster is training this stage"
+        while True:
+            if not _is_taken(name):
+                try:
+                    return placement_group([self._bundle] * engine.num_nodes, "STRICT_SPREAD", name=name)
+                except RaySystemError as error:
+                    if "already exists" not in str(error):
+                        raise
+            if time.monotonic() - began > _NAME_LEFT_S:
+                if not wait:
+                    raise CheckpointError(f"{whose}; wait for it, then run again")
+                logger.info("%s; waiting for it", whose)
+                began = math.inf
+            time.sleep(_ASK_AGAIN_S)
+
+    def _wait_for_machines(self, engine: EngineConfig) -> None:
         import ray
-        from ray.util.placement_group import placement_group, remove_placement_group
 
-        group = placement_group([self._bundle] * engine.num_nodes, "STRICT_SPREAD", name=name)
         waited = 0.0
-        try:
-            while not group.wait(_SAY_EVERY_S):
-                waited += _SAY_EVERY_S
-                logger.info(
-                    "waiting for %d machines with %s each; %.0f s so far", engine.num_nodes, self._bundle, waited
+        while not self._group.wait(_SAY_EVERY_S):
+            waited += _SAY_EVERY_S
+            logger.info("waiting for %d machines with %s each; %.0f s so far", engine.num_nodes, self._bundle, waited)
+            if waited >= _WAIT_S:
+                raise BackendError(
+                    f"the Ray cluster has {ray.available_resources()} free; engine.num_nodes={engine.num_nodes} and "
+                    f"num_workers={engine.num_workers} ask for {engine.num_nodes} machines with {self._bundle} each"
                 )
-                if waited >= _WAIT_S:
-                    raise BackendError(
-                        f"the Ray cluster has {ray.available_resources()} free; engine.num_nodes={engine.num_nodes} and "
-                        f"num_workers={engine.num_workers} ask for {engine.num_nodes} machines with {self._bundle} each"
-                    )
-        except BaseException:
-            remove_placement_group(group)
-            raise
-        return group
 
-    def _start(self, folder: Path, engine: EngineConfig, name: str) -> None:
+    def _start(self, folder: Path, engine: EngineConfig) -> None:
         import ray
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         share = ray.remote(max_restarts=0)(_Share)
-        try:
-            for node in range(engine.num_nodes):
-                place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=node)
-                options = {"num_cpus": self._bundle["CPU"], "num_gpus": self._bundle.get("GPU", 0)}
-                named = share.options(name=f"{name}-{node}", scheduling_strategy=place, **options)
-                self._shares.append(named.remote())
-        except ValueError as error:
-            raise CheckpointError(
-                f"{name}: another process of the cluster is training this stage ({error}); wait for it, then run again"
-            ) from None
+        for node in range(engine.num_nodes):
+            place = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=node)
+            options = {"num_cpus": self._bundle["CPU"], "num_gpus": self._bundle.get("GPU", 0)}
+            self._shares.append(share.options(scheduling_strategy=place, **options).remote())
         self._check_folder(folder)
         address = ray.get(self._shares[0].address.remote())
         num, size = engine.num_workers, engine.num_workers * engine.num_nodes
@@ -137,7 +151,7 @@ class ClusterWorkers:
         seen = folder / f".seen-{secrets.token_hex(4)}"
         seen.write_text(seen.name)
         try:
-            found = ray.get([one.reads.remote(str(seen)) for one in self._shares])
+            found = ray.get([one.reads.remote(str(seen)) for one in self._shares], timeout=_STARTS_WITHIN_S)
         finally:
             seen.unlink()
         blind = [node for node, text in enumerate(found) if text != seen.name]
@@ -156,29 +170,46 @@ class ClusterWorkers:
         self._ask("ask_to_stop")
 
     def show_stacks(self) -> None:
-        """Each writes into the log where it is."""
-        self._ask("show_stacks")
+        """Each in turn writes into the log where it is."""
+        for share in self._shares:
+            self._answers([share.show_stacks.remote()])
 
     def kill(self) -> None:
         """End them, and give the machines back."""
         import ray
-        from ray.exceptions import RayError
         from ray.util.placement_group import remove_placement_group
 
+        # Some are dead, or have started nothing.
+        asked = [share.kill.remote() for share in self._shares]
+        if asked:
+            ray.wait(asked, num_returns=len(asked), timeout=_ENDED_WITHIN_S)
         for share in self._shares:
-            with suppress(RayError, AttributeError):  # it is dead, or has started nothing
-                ray.get(share.kill.remote(), timeout=10)
             ray.kill(share)
         remove_placement_group(self._group)
 
     def _ask(self, what: str) -> list[Any]:
+        return self._answers([getattr(share, what).remote() for share in self._shares])
+
+    def _answers(self, asked: list[Any]) -> list[Any]:
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import GetTimeoutError, RayError
 
         try:
-            return ray.get([getattr(share, what).remote() for share in self._shares])
+            return ray.get(asked, timeout=_ANSWERS_WITHIN_S)
+        except GetTimeoutError as error:
+            raise NodeLost(f"a machine has not answered for {_ANSWERS_WITHIN_S:.0f} s") from error
         except RayError as error:
             raise NodeLost(str(error).splitlines()[0]) from error
+
+
+def _is_taken(name: str) -> bool:
+    from ray.util import get_placement_group
+
+    try:
+        get_placement_group(name)
+    except ValueError:
+        return False
+    return True
 
 
 def wants_cluster(engine: EngineConfig) -> bool:

@@ -5,18 +5,21 @@ import shutil
 import signal
 from pathlib import Path
 
+from pipelines.launch.workers import LOG
 from skeletonllm.errors import SkeletonLLMError
 from skeletonllm.train.config import RunConfig
 from skeletonllm.train.worker import ERROR
 
-_ERROR_LINE = re.compile(r"(\[rank\d+\]: )?[\w.]*(Error|Exception): ")
+_ERROR_LINE = re.compile(r"((\[rank\d+\]: )?[\w.]*(Error|Exception)|Fatal Python error): ")
 _OUT_OF_MEMORY = ("OutOfMemoryError", "out of memory", "can't allocate memory", "MemoryError")
 _DISK_FULL = ("No space left on device", "Disk quota exceeded")
 # With less than this no file of any use can be written.
 _LEAST_FREE = 2**20
 
 
-def failure(run: RunConfig, folder: Path, codes: list[int | None], kernel_kills: int) -> SkeletonLLMError:
+def failure(
+    run: RunConfig, folder: Path, codes: list[int | None], kernel_kills: int, log_from: int = 0
+) -> SkeletonLLMError:
     """The error of a run whose processes have ended.
 
     Args:
@@ -24,19 +27,20 @@ def failure(run: RunConfig, folder: Path, codes: list[int | None], kernel_kills:
         folder: of the run.
         codes: how each ended.
         kernel_kills: how many processes the kernel ended meanwhile for want of memory.
+        log_from: where in the log they began.
     """
-    said = folder / ERROR
-    # The disk may have been too full to say why.
-    why = said.read_text().strip() if said.exists() else ""
-    why = why or _last_error(folder / "log.txt")
+    said, killed = folder / ERROR, -signal.SIGKILL in codes
+    # Where one is killed, the others only say that they have lost it. The disk may have been too full to say why.
+    why = said.read_text().strip() if said.exists() and not killed else ""
+    ended = "" if why else f"the workers ended with code {_code(codes)}: "
+    why = why or _last_error(folder / LOG, log_from)
     if shutil.disk_usage(folder).free < _LEAST_FREE or any(words in why for words in _DISK_FULL):
         why = f"{why or 'nothing can be written'}; the disk is full: make room, or set a smaller engine.keep_last"
-    elif -signal.SIGKILL in codes:  # the others say only that they lost it
-        who = "by the kernel for want of memory" if kernel_kills else "from outside, or for want of memory"
-        why = f"killed {who}; if it was memory: {_use_less(run)}"
     elif any(words in why for words in _OUT_OF_MEMORY):
         why = f"{why.splitlines()[0]}; {_use_less(run)}"
-    ended = "" if said.exists() else f"the workers ended with code {_first(codes)}: "
+    elif killed:
+        who = "by the kernel for want of memory" if kernel_kills else "from outside, or for want of memory"
+        why = f"killed {who}; if it was memory: {_use_less(run)}"
     return SkeletonLLMError(
         f"stage {run.stage.name}: {ended}{why or 'they did not say why'} (log: {folder}/log.txt); the same command goes on "
         "from the last checkpoint"
@@ -76,11 +80,16 @@ def _use_less(run: RunConfig) -> str:
     return f"it needs too much memory; --set {'; or '.join(filter(None, [same, other]))}"
 
 
-def _last_error(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+def _last_error(log: Path, log_from: int) -> str:
+    if not log.exists():
+        return ""
+    with log.open("rb") as file:
+        file.seek(log_from)
+        lines = file.read().decode("utf-8", "replace").splitlines()
     telling = [line for line in lines if _ERROR_LINE.match(line)]
     return telling[-1] if telling else ""
 
 
-def _first(codes: list[int | None]) -> int | None:
-    return next((code for code in codes if code), None)
+def _code(codes: list[int | None]) -> int | None:
+    """That of one which a signal has ended, or else of the first which has failed."""
+    return min((code for code in codes if code), default=None, key=lambda code: code > 0)

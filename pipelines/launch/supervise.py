@@ -13,7 +13,7 @@ from typing import Any
 from pipelines.launch.cluster import ClusterWorkers, NodeLost, wants_cluster
 from pipelines.launch.failures import failure, kernel_kills
 from pipelines.launch.runs import DONE, read_done
-from pipelines.launch.workers import Workers, free_address
+from pipelines.launch.workers import LOG, Workers, free_address
 from pipelines.locks import only_one
 from skeletonllm.errors import CheckpointError, SkeletonLLMError
 from skeletonllm.log import Tick, progress
@@ -27,8 +27,6 @@ from skeletonllm.train.worker import CORPUS, ERROR, RUN, STOPPED
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.3
-# What a step and a save may take after a SIGTERM; orchestrators kill after half a minute or more.
-GRACE_S = 25.0
 # What the other ranks may take to fail after the first one.
 _OTHERS_S = 2.0
 # How often workers are started again without coming further.
@@ -75,7 +73,7 @@ def launch(run: RunConfig, root: Path, corpus: list[str] | None = None, wait: bo
         write_whole(folder / RUN, json.dumps(to_plain(run), indent=2) + "\n")
         write_whole(folder / CORPUS, json.dumps(corpus or []))
         started = time.monotonic()
-        _run_workers(run, folder, f"skeletonllm-{run.stage.name}-{fingerprint[:12]}")
+        _run_workers(run, folder, f"skeletonllm-{run.stage.name}-{fingerprint[:12]}", wait)
         last = checkpoint.saved(folder / checkpoint.CHECKPOINTS)[-1]
         finished = {"fingerprint": fingerprint, "checkpoint": last.name, "launch_s": time.monotonic() - started}
         write_whole(folder / DONE, json.dumps(finished) + "\n")
@@ -96,14 +94,15 @@ def _find_done(folder: Path, run: RunConfig, fingerprint: str) -> CheckpointRef 
     return done
 
 
-def _run_workers(run: RunConfig, folder: Path, name: str) -> None:
+def _run_workers(run: RunConfig, folder: Path, name: str, wait: bool) -> None:
     """Start the workers, and again from the last checkpoint where they hang or a machine is lost."""
     on_cluster, killed_before, vain, before = wants_cluster(run.engine), kernel_kills(), 0, -1
     with progress(run.stage.name, _num_steps(run), "steps") as tick:
         while True:
-            (folder / ERROR).unlink(missing_ok=True)
+            _forget_last_start(folder)
+            said = _size(folder / LOG)
             try:
-                codes = _watch(run, folder, _start(run, folder, name, on_cluster), tick)
+                codes = _watch(run, folder, _start(run, folder, name, on_cluster, wait), tick)
             except (_Hang, NodeLost) as lost:
                 step = _last_step(folder)
                 vain = vain + 1 if step <= before else 1
@@ -119,50 +118,54 @@ def _run_workers(run: RunConfig, folder: Path, name: str) -> None:
                 return
             if all(code in (0, STOPPED) for code in codes):
                 raise Interrupted(run.stage.name)
-            raise failure(run, folder, codes, kernel_kills() - killed_before)
+            raise failure(run, folder, codes, kernel_kills() - killed_before, said)
 
 
-def _start(run: RunConfig, folder: Path, name: str, on_cluster: bool) -> Workers | ClusterWorkers:
+def _forget_last_start(folder: Path) -> None:
+    (folder / ERROR).unlink(missing_ok=True)
+    # Who was killed while torch compiled an extension has left a lock, which the next would wait for, for ever.
+    for lock in (folder / "torch_extensions").rglob("lock"):
+        lock.unlink()
+
+
+def _start(run: RunConfig, folder: Path, name: str, on_cluster: bool, wait: bool) -> Workers | ClusterWorkers:
     if on_cluster:
-        return ClusterWorkers(folder, run.engine, name)
+        return ClusterWorkers(folder, run.engine, name, wait)
     return Workers(folder, run.engine.num_workers, 0, run.engine.num_workers, free_address())
 
 
 def _watch(run: RunConfig, folder: Path, workers: Workers | ClusterWorkers, tick: Tick) -> list[int | None]:
     """How each of the workers ended; whatever happens, none is left."""
-    metrics = folder / METRICS
-    moved, moved_at = _mark(metrics), time.monotonic()
+    metrics, engine = folder / METRICS, run.engine
+    size, moved_at = _size(metrics), time.monotonic()
+    allowed, setting = max(engine.start_within_s, engine.hang_after_s), "start_within_s"
     try:
         while None in (codes := workers.codes()):
             if any(code not in (None, 0, STOPPED) for code in codes):
                 # The others wait for the one that failed, for ever or until they fail in turn.
                 time.sleep(_OTHERS_S)
                 return [code if code is not None else 0 for code in workers.codes()]
-            mark = _mark(metrics)
-            if mark != moved:
-                moved, moved_at = mark, time.monotonic()
+            before, size = size, _size(metrics)
+            if size > before:  # at a start it is cut to where it goes on
+                allowed, setting, moved_at = engine.hang_after_s, "hang_after_s", time.monotonic()
                 _show(folder, tick)
-            elif time.monotonic() - moved_at > run.engine.hang_after_s:
+            elif time.monotonic() - moved_at > allowed:
                 workers.show_stacks()
-                raise _Hang(f"no step for {run.engine.hang_after_s:g} s, engine.hang_after_s")
+                raise _Hang(f"no step for {allowed:g} s, engine.{setting}")
             time.sleep(_POLL_S)
         _show(folder, tick)
         return codes
     except BaseException as error:
         # Ctrl-C, a SIGTERM and a cancelled flow raise more than Exception, and want the run saved.
-        if not isinstance(error, Exception):
-            _ask_to_stop(workers)
+        if not isinstance(error, Exception) and _ask_to_stop(run, workers) and isinstance(error, SystemExit):
+            raise Interrupted(run.stage.name) from None  # Ray's exit code for a SIGTERM does not say that it is saved
         raise
     finally:
         workers.kill()
 
 
-def _mark(metrics: Path) -> tuple[int, int]:
-    try:
-        stat = metrics.stat()
-    except OSError:
-        return 0, 0
-    return stat.st_mtime_ns, stat.st_size
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _last_step(folder: Path) -> int:
@@ -170,13 +173,21 @@ def _last_step(folder: Path) -> int:
     return int(rows[-1]["step"]) if rows else 0
 
 
-def _ask_to_stop(workers: Workers | ClusterWorkers) -> None:
-    """Let them finish their step and save."""
+def _ask_to_stop(run: RunConfig, workers: Workers | ClusterWorkers) -> bool:
+    """Let them finish their step and save; whether they did."""
+    end = time.monotonic() + run.engine.grace_s
+    signal.alarm(0)  # where Ray is loaded, its handler of SIGTERM has set one that aborts this process after 3 s
     with suppress(NodeLost):
         workers.ask_to_stop()
-        end = time.monotonic() + GRACE_S
-        while None in workers.codes() and time.monotonic() < end:
+        while None in (codes := workers.codes()) and time.monotonic() < end:
             time.sleep(_POLL_S)
+        if all(code in (0, STOPPED) for code in codes):
+            return True
+    logger.warning(
+        "stage %s: stopped, and not saved within %g s, engine.grace_s; the same command goes on from the last checkpoint",
+        *(run.stage.name, run.engine.grace_s),
+    )
+    return False
 
 
 def _num_steps(run: RunConfig) -> int:

@@ -12,7 +12,10 @@ from pathlib import Path
 from skeletonllm.train.worker import LAUNCHER, SHOW_STACKS
 
 # How long a stack needs to be written into the log.
-_STACKS_S = 2.0
+_STACKS_S = 0.5
+
+
+LOG = "log.txt"
 
 
 class Workers:
@@ -30,9 +33,10 @@ class Workers:
 
     def __init__(self, folder: Path, num: int, first: int, world_size: int, address: str) -> None:
         host, port = address.rsplit(":", 1)
+        self._log, self._first = folder / LOG, first
         self._processes: list[subprocess.Popen[bytes]] = []
         try:
-            with (folder / "log.txt").open("ab") as log:
+            with self._log.open("ab") as log:
                 for local_rank in range(num):
                     environment = {
                         **os.environ,
@@ -72,11 +76,14 @@ class Workers:
                 process.terminate()
 
     def show_stacks(self) -> None:
-        """Each writes into the log where it is."""
-        for process in self._processes:
+        """Each in turn writes into the log where it is."""
+        for rank, process in enumerate(self._processes, self._first):
             if process.poll() is None:
+                with self._log.open("a") as log:
+                    log.write(f"\nwhere rank {rank} (process {process.pid}) is:\n")
                 process.send_signal(SHOW_STACKS)
-        time.sleep(_STACKS_S)
+                process.send_signal(signal.SIGCONT)  # one that is stopped would not hear of it
+                time.sleep(_STACKS_S)
 
     def kill(self) -> None:
         """End them with all that they have started."""

@@ -39,8 +39,13 @@ class EngineConfig:
     """What tells the best: a name in `metrics.jsonl` that begins with `train/`; the loss is that of the step's batch."""
     best_is: Literal["lowest", "highest"] = "lowest"
     hang_after_s: float = 1800.0
-    """After so long without a step, loading and saving included, the workers are ended and start again from the last
-    checkpoint."""
+    """After so long without a step, saving included, the workers are ended and start again from the last checkpoint."""
+    start_within_s: float = 1800.0
+    """So long, or `hang_after_s` if that is longer, they have for their first step, loading included."""
+    grace_s: float = 25.0
+    """What a step and a save may take after a SIGTERM, before the workers are killed. Keep it below what whoever sends
+    the signal allows: 30 s in Kubernetes (`terminationGracePeriodSeconds`) and Slurm (`KillWait`), unless told
+    otherwise."""
     tensorboard: bool = False
     """Whether `metrics.jsonl` is written for TensorBoard too; needs `pip install skeletonllm[tensorboard]`."""
 
@@ -52,8 +57,9 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if self.kind == "plain" and self.world_size > 1:
             raise ConfigError(f"engine.kind is 'plain' with {self.world_size} workers; it has one, use 'deepspeed'")
-        if self.hang_after_s <= 0:
-            raise ConfigError(f"engine.hang_after_s is {self.hang_after_s}, must be above 0")
+        for name in ("hang_after_s", "start_within_s", "grace_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"engine.{name} is {getattr(self, name)}, must be above 0")
         least = {"num_workers": 1, "num_nodes": 1, "gradient_accumulation": 1, "checkpoint_every": 1}
         least |= {"keep_last": 2, "keep_best": 0}
         for name, smallest in least.items():

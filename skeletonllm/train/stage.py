@@ -39,8 +39,9 @@ _MAX_PREPARED = 8192
 _DIAGNOSED = 4
 # Settings of the engine that change no weight, but for the rounding of sums: a run goes on when they were changed.
 _HOW = (
-    *("zero_stage", "offload", "num_workers", "num_nodes", "hang_after_s", "tensorboard"),
-    *("gradient_accumulation", "checkpoint_every", "keep_last", "keep_best", "best_by", "best_is"),
+    *("zero_stage", "offload", "num_workers", "num_nodes", "gradient_accumulation", "tensorboard"),
+    *("hang_after_s", "start_within_s", "grace_s"),
+    *("checkpoint_every", "keep_last", "keep_best", "best_by", "best_is"),
 )
 
 

@@ -8,7 +8,10 @@ import os
 import signal
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
+
+from skeletonllm.train.config import EngineConfig, RunConfig
 
 RUN = "run.json"
 CORPUS = "corpus.json"
@@ -27,12 +30,12 @@ def main(arguments: list[str]) -> int:
         0, or `STOPPED` after a SIGTERM, with the run saved.
     """
     die_with_parent()
+    faulthandler.enable()
     faulthandler.register(SHOW_STACKS, all_threads=True)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     from skeletonllm.log import set_up_logging
     from skeletonllm.plain import from_plain
-    from skeletonllm.train.config import RunConfig
     from skeletonllm.train.guards import Stopped
     from skeletonllm.train.stage import run_stage
 
@@ -41,6 +44,7 @@ def main(arguments: list[str]) -> int:
     try:
         run = from_plain(RunConfig, json.loads((folder / RUN).read_text()), str(folder / RUN))
         corpus = json.loads((folder / CORPUS).read_text()) if (folder / CORPUS).exists() else []
+        leave_hangs_to_launcher(run.engine)
         run_stage(run, folder, corpus, stop.is_set)
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
@@ -59,6 +63,18 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 = PR_SET_PDEATHSIG
     if os.environ.get(LAUNCHER, str(os.getppid())) != str(os.getppid()):
         sys.exit("the launcher died before this process was ready")
+
+
+def leave_hangs_to_launcher(engine: EngineConfig) -> None:
+    """Let no process give up on another before the launcher does, who has their stacks written and starts them again.
+
+    By default NCCL ends a process that has waited for 10 minutes, gloo one that has waited for 30.
+    """
+    from torch.distributed import distributed_c10d as groups
+
+    longest = timedelta(seconds=2 * max(engine.hang_after_s, engine.start_within_s))
+    # Not as an argument, since DeepSpeed makes groups of its own.
+    groups.default_pg_timeout = groups.default_pg_nccl_timeout = longest  # pyright: ignore[reportPrivateImportUsage]
 
 
 if __name__ == "__main__":

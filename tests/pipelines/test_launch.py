@@ -187,9 +187,48 @@ def test_a_launch_that_is_asked_to_stop_saves_first_and_its_exit_code_says_that_
     assert not (metrics.parent / "done.json").exists()
 
 
+@pytest.mark.slow
+def test_a_launch_whose_worker_cannot_save_in_time_ends_it_and_says_so(run, tmp_path):
+    longer = replace(run.stage, max_steps=400, epochs=200.0)
+    short = replace(run, stage=longer, engine=replace(run.engine, kind="plain", grace_s=1.0))
+    (tmp_path / "run.json").write_text(json.dumps(to_plain(short)))
+    launched = subprocess.Popen([sys.executable, "-c", CODE, str(tmp_path)], stderr=subprocess.PIPE, text=True)
+    (trainer,) = wait_for(lambda: trainers_of(launched.pid), launched)
+    os.kill(trainer, signal.SIGSTOP)
+    launched.terminate()
+    _, said = launched.communicate(timeout=60)
+    assert launched.returncode == 75
+    assert "not saved within 1 s, engine.grace_s" in said
+    assert not is_alive(trainer)
+
+
+@pytest.mark.slow
+def test_ranks_that_hang_are_shown_ended_and_started_again_to_the_same_weights(run, tmp_path):
+    def stop_one() -> None:
+        wait_for(lambda: list(tmp_path.glob("hung/warmup/*/checkpoints/step_000002.*")))
+        os.kill(trainers_of(os.getpid())[-1], signal.SIGSTOP)
+
+    stage, engine = replace(run.stage, max_steps=12, epochs=3.0), replace(run.engine, num_workers=2, hang_after_s=4.0)
+    two = replace(run, stage=stage, engine=engine)
+    undisturbed = launch(two, tmp_path / "undisturbed", list(ACTIONS))
+    stopper = threading.Thread(target=stop_one)
+    stopper.start()
+    hung = launch(two, tmp_path / "hung", list(ACTIONS))
+    stopper.join()
+    said = (Path(hung.path).parents[1] / "log.txt").read_text()
+    first, second = said.split("where rank 0 ")[1].split("where rank 1 ")
+    assert "loop.py" in first
+    assert "loop.py" in second
+    assert "going on from step" in second
+    assert not trainers_of(os.getpid())
+    assert weights(hung.path) == weights(undisturbed.path)
+    assert losses(hung.path) == losses(undisturbed.path)
+
+
 def test_a_run_that_never_comes_to_a_step_is_started_again_a_few_times_then_it_is_an_error(run, tmp_path, monkeypatch):
     """In place of the trainer stands one that does nothing."""
     from pipelines.launch import supervise
+    from skeletonllm.train.stage import fingerprint_of
 
     started = []
 
@@ -200,14 +239,21 @@ def test_a_run_that_never_comes_to_a_step_is_started_again_a_few_times_then_it_i
                 "import faulthandler, signal, time\nfaulthandler.register(signal.SIGUSR1, all_threads=True)\n"
                 "def waits_for_ever():\n    time.sleep(600)\nwaits_for_ever()"
             )
-            with (folder / "log.txt").open("ab") as log:
+            self._log, self._first = folder / "log.txt", 0
+            with self._log.open("ab") as log:
                 process = subprocess.Popen([sys.executable, "-c", code], stderr=log, start_new_session=True)
             self._processes = [process]
 
     monkeypatch.setattr(supervise, "Workers", Idle)
-    idle = replace(run, engine=replace(run.engine, hang_after_s=1.0))
-    with pytest.raises(SkeletonLLMError, match=r"no step for 1 s.* started again 2 times without .*log\.txt"):
+    build = tmp_path / "warmup" / fingerprint_of(run)[:12] / "torch_extensions" / "op"
+    build.mkdir(parents=True)
+    (build / "lock").touch()  # left by who was killed while it compiled
+    idle = replace(run, engine=replace(run.engine, hang_after_s=0.5, start_within_s=1.0))
+    with pytest.raises(
+        SkeletonLLMError, match=r"no step for 1 s, .*start_within_s; started again 2 times without .*log"
+    ):
         launch(idle, tmp_path)
+    assert not (build / "lock").exists()
     assert len(started) == 3
     assert "waits_for_ever" in (started[0] / "log.txt").read_text()
     assert not [pid for pid in children_of(os.getpid()) if b"waits_for_ever" in command_of(pid)]
@@ -237,6 +283,18 @@ def test_a_failure_says_which_setting_to_change(run, tmp_path, said, codes, expe
     two = replace(run, engine=replace(run.engine, num_workers=2))
     with pytest.raises(SkeletonLLMError, match=expected):
         raise failure(two, tmp_path, codes, 0)
+
+
+def test_what_killed_one_process_is_told_rather_than_that_others_have_lost_it_or_what_an_earlier_launch_said(
+    run, tmp_path
+):
+    (tmp_path / "error.txt").write_text("RuntimeError: Connection closed by peer")
+    (tmp_path / "log.txt").write_text("ConfigError: long mended\n")
+    size = (tmp_path / "log.txt").stat().st_size
+    said = str(failure(run, tmp_path, [1, -9], 0, size))
+    assert "code -9: killed" in said
+    assert "closed" not in said
+    assert "mended" not in said
 
 
 def test_how_often_a_run_saves_and_where_its_data_lie_do_not_change_its_name(run):
