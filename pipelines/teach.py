@@ -132,16 +132,16 @@ def run(
     build = build_of(clips, checkpoint, config, ledger)
     if config.limits.replay and config.teacher == "openai":
         replayed = replace(build, config={**build.config, "replay": _num_replies(ledger)})
-        found = map_shards(replayed, root, executor, wait=True)
+        found = map_shards(replayed, root, executor)
         if ShardReader(found).manifest.statistics["unanswered"]:
             return found
     if config.teacher == "kinematic" or find_dataset(root, build.name, build.fingerprint) is not None:
-        return map_shards(build, root, executor, wait=True)
+        return map_shards(build, root, executor)
     if config.limits.batch:
         _fill(missing_work(build, root))
         # What no batch has answered is not asked at the full price.
         config = replace(config, limits=replace(config.limits, replay=True))
-        return map_shards(build_of(clips, checkpoint, config, ledger), root, executor, wait=True)
+        return map_shards(build_of(clips, checkpoint, config, ledger), root, executor)
     num_clips = sum(1 for work in missing_work(build, root) for _ in asked_clips(work))
     with (
         closing(open_ledger(ledger)) as opened,
@@ -150,7 +150,7 @@ def run(
         _teacher_of(
             config, opened, build.fingerprint, ledger
         ).close()  # what is wrong with it is told before work begins
-        return map_shards(build, root, executor, wait=True, quiet=True)
+        return map_shards(build, root, executor, quiet=True)
 
 
 def build_of(clips: DatasetRef, checkpoint: CheckpointRef | None, config: TeachConfig, ledger: Path) -> Build:
