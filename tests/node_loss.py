@@ -42,7 +42,7 @@ def two_machines() -> Iterator[Any]:
     from ray.cluster_utils import Cluster
 
     before = dict(os.environ)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
     cluster.add_node(num_cpus=1)
     # It is this machine, by the address that others would use.
     os.environ.update(RAY_ADDRESS=cluster.address, SKELETONLLM_RAY_INSECURE="1")
