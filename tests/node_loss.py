@@ -69,9 +69,7 @@ def lose_ingest(root: Path) -> None:
         held = stop_at_work(cluster.head_node, ingesting)
         stop_at_work(other, ingesting)
         num_there = len(shards(root / "cluster"))
-        for pid in reversed([raylet(other), *descendants(raylet(other))]):
-            os.kill(pid, signal.SIGKILL)  # all of it, as when the power fails
-        cluster.remove_node(other, allow_graceful=False)
+        lose(cluster, other)
         say(f"a machine is gone with the shard that it made, {num_there} are there")
         third = cluster.add_node(num_cpus=1)
         wait_for(lambda: at_work(third), ingesting)
@@ -98,6 +96,13 @@ def raylet(machine: Any) -> int:
     return machine.all_processes["raylet"][0].process.pid
 
 
+def lose(cluster: Any, machine: Any) -> None:
+    """Kill all of a machine at once, as when the power fails; Ray itself would leave its workers alive for a moment."""
+    for pid in [raylet(machine), *descendants(raylet(machine))]:
+        os.kill(pid, signal.SIGKILL)
+    cluster.remove_node(machine, allow_graceful=False)
+
+
 def at_work(machine: Any) -> list[int]:
     """The processes of a machine that make a shard."""
     return descendants(raylet(machine), "_make_shard")
@@ -119,7 +124,7 @@ def wait_for(is_so: Callable[[], Any], working: Future) -> None:
     while not is_so():
         if working.done():
             raise AssertionError(f"it ended too early: {working.result()}")
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def lose_training(root: Path) -> None:
@@ -135,8 +140,8 @@ def lose_training(root: Path) -> None:
     with two_machines() as cluster, ThreadPoolExecutor(1) as elsewhere:
         training = elsewhere.submit(launch, replace(run, engine=replace(run.engine, num_nodes=2)), root / "cluster")
         wait_for(lambda: len(read_metrics(metrics)) >= 8, training)
-        # Its raylet alone: what trains there outlives it for a moment.
-        cluster.remove_node(cluster.worker_nodes[0], allow_graceful=False)
+        (other,) = cluster.worker_nodes
+        lose(cluster, other)
         say(f"a machine is gone after step {len(read_metrics(metrics))}")
         time.sleep(3)
         cluster.add_node(num_cpus=1)
