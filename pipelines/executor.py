@@ -189,8 +189,11 @@ def _make_shard(process_shard: Callable[[Any], ShardOutput], item: Any, folder: 
             f"{place}: machine {socket.gethostname()} of the Ray cluster does not see it; put the work folder (--workdir) "
             "on a disk that all machines share under the same path"
         )
-    output, shard = process_shard(item), place / shard_name(index, count)
-    # A machine that was taken for lost may come back with a shard that another one has made since: that one stays.
+    shard = place / shard_name(index, count)
+    # Where a machine seemed lost, its shard is made again: whoever comes first makes it, and it stays.
+    if shard.exists():
+        return 0
+    output = process_shard(item)
     if not shard.exists():
         _write_rejected(place / rejected_name(index), output.rejected)
         write_shard(shard, output.table, output.statistics)
@@ -218,20 +221,30 @@ def _on_ray(build: Build, folder: Location, missing: Sequence[int]) -> Iterator[
     if not missing:
         return
     start_ray()
-    kind = "GPU" if build.on_gpu and ray.cluster_resources().get("GPU", 0) else "CPU"
+    machines = _machines()
+    kind = "GPU" if build.on_gpu and _count("GPU", machines) else "CPU"
     # Ray's own retries are off: it would hide that a shard kills its workers.
     task = ray.remote(max_retries=0, num_gpus=int(kind == "GPU"))(_make_shard)
-    waiting, deaths, losses, running = deque(missing), Counter(), Counter(), {}
+    waiting, deaths, losses, running, doubted = deque(missing), Counter(), Counter(), {}, set()
     while waiting or running:
-        # Asked each time, for machines come and go; those that wait are what an autoscaler starts machines for.
-        has = int(ray.cluster_resources().get(kind, 0))
-        while waiting and len(running) < 2 * max(1, has):
+        # Looked at each time, for machines come and go; what waits in Ray is what an autoscaler starts machines for.
+        before, machines = machines, _machines()
+        if before.keys() - machines.keys():
+            doubted.update(running)
+        while waiting and len(running) < 2 * max(1, _count(kind, machines)):
             index = waiting.popleft()
             ref = task.remote(build.process_shard, build.shards[index], str(folder), index, len(build.shards))
             running[ref] = index
         ready, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_EVERY_S)
-        if not ready and not has:
-            logger.warning("%s: the Ray cluster has no machine with a %s; waiting for one", build.name, kind)
+        if not ready:
+            if not _count(kind, machines):
+                logger.warning("%s: the Ray cluster has no machine with a %s; waiting for one", build.name, kind)
+            # Of a task on a machine that fell silent, Ray may say nothing for many minutes after it gave that machine up.
+            for ref in doubted & running.keys():
+                index = running.pop(ref)
+                logger.warning("%s: shard %d may be on the machine that was lost, trying again", build.name, index)
+                waiting.append(index)
+            doubted.clear()
         for ref in ready:
             index = running.pop(ref)
             try:
@@ -247,6 +260,17 @@ def _on_ray(build: Build, folder: Location, missing: Sequence[int]) -> Iterator[
             except RayTaskError as error:
                 _end_others(list(running), None if build.lets_finish else _GRACE_S)
                 raise error.cause from None
+
+
+def _machines() -> dict[str, dict[str, float]]:
+    """The resources of each machine that Ray believes alive."""
+    import ray
+
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+def _count(kind: str, machines: dict[str, dict[str, float]]) -> int:
+    return int(sum(resources.get(kind, 0.0) for resources in machines.values()))
 
 
 def _check_often(build: Build, index: int, times: int, most: int, what: str, error: Exception) -> None:
