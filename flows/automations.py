@@ -10,14 +10,9 @@ from typing import Any
 
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.events import emit_event
 from prefect.events.schemas.automations import AutomationCore
 
-from skeletonllm.errors import ConfigError
-
 AUTOMATIONS = Path("infra/prefect/automations.yaml")
-BUDGET_EVENT = "skeletonllm.teacher.budget"
-_TOLD_FROM = 0.8
 
 
 def create_automations(path: Path = AUTOMATIONS) -> list[str]:
@@ -50,30 +45,6 @@ def _create(client: SyncPrefectClient, described: dict[str, Any], blocks: dict[s
     for double in there[1:]:
         client.delete_automation(double.id)
     return f"{automation.name}: replaced"
-
-
-def tell_budget(workdir: Path, spent: float, cap: float) -> bool:
-    """Let the server know when four fifths of a budget are spent; whether they are.
-
-    Args:
-        workdir: whose budget it is.
-        spent: in the currency of the prices.
-        cap: what may be spent.
-
-    Raises:
-        ConfigError: nothing may be spent, so there is no share of it.
-    """
-    if cap <= 0:
-        raise ConfigError(f"the teacher's budget is {cap}, must be positive")
-    if spent < _TOLD_FROM * cap:
-        return False
-    message = f"{spent:.2f} of {cap:.2f} are spent on the teacher of {workdir}"
-    emit_event(
-        BUDGET_EVENT,
-        resource={"prefect.resource.id": f"skeletonllm.workdir.{workdir}", "prefect.resource.name": str(workdir)},
-        payload={"spent": spent, "cap": cap, "message": message},
-    )
-    return True
 
 
 def main() -> int:

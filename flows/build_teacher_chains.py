@@ -5,6 +5,7 @@ from pathlib import Path
 
 from prefect import flow
 
+from flows.budget import told_budget
 from flows.ingest_clips import ingest_clips
 from flows.tasks import DEFAULT_WORKDIR, Choices, ExecutorName, Workdir, choose, pipeline_task, show_chains, show_plan
 from pipelines import assemble, teach, teach_plan
@@ -40,7 +41,8 @@ def ask_teacher(
     executor: ExecutorName,
 ) -> DatasetRef:
     """Ask about the training clips; replies that were paid for are taken from the ledger."""
-    chains = teach.run(clips, checkpoint, config, workdir.data, workdir.ledger, executor)
+    with told_budget(workdir.path, config.limits.caps) as watch:
+        chains = teach.run(clips, checkpoint, config, workdir.data, workdir.ledger, executor, watch)
     show_chains(chains, clips, checkpoint, teach.facts_of(chains, checkpoint, config, workdir.ledger))
     return chains
 

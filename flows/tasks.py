@@ -8,11 +8,13 @@ from typing import Any
 from prefect import task
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 
 from pipelines import gallery, teach_plan
 from pipelines.choices import Choices, choose, remember
 from pipelines.executor import ExecutorName
 from pipelines.workdir import DEFAULT_WORKDIR, Workdir
+from skeletonllm.errors import BudgetError, ConfigError
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef, read_manifest
 
 logger = logging.getLogger(__name__)
@@ -36,7 +38,19 @@ __all__ = [
 
 def pipeline_task(name: str, retries: int = 0) -> Callable[[Callable[..., Any]], Any]:
     """A task that runs one pipeline. Results are names and fingerprints; the shards themselves say what is done."""
-    return task(name=name, retries=retries, retry_delay_seconds=5, persist_result=False, cache_policy=NO_CACHE)
+    return task(
+        name=name,
+        retries=retries,
+        retry_delay_seconds=5,
+        retry_condition_fn=_may_help,
+        persist_result=False,
+        cache_policy=NO_CACHE,
+    )
+
+
+def _may_help(_: object, __: object, state: State) -> bool:
+    """Whether trying again may help: nobody raises a cap, or corrects a setting, in five seconds."""
+    return not isinstance(state.data, (BudgetError, ConfigError))
 
 
 def show_dataset(dataset: DatasetRef) -> None:

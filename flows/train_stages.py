@@ -59,7 +59,10 @@ def train_stage(
     init_from: CheckpointRef | None,
     choices: Choices,
 ) -> CheckpointRef:
-    """Train one stage in worker processes, from where it stands; says why, if it was trained before."""
+    """Train one stage in worker processes, from where it stands; says why, if it was trained before.
+
+    Where another run of this flow trains it, that one is waited for and its checkpoint taken.
+    """
     run = RunConfig(stage, student, choices.recipe.engine, clips, examples, init_from, choices.seed)
     before = launch.find_checkpoint(workdir.runs, stage.name)
     if before is not None:
@@ -67,7 +70,7 @@ def train_stage(
         if reasons:
             logger.info("stage %s is trained again: %s", stage.name, "; ".join(reasons))
     protocol = protocol_of(clips, choices.hold_out, choices.cross_format)
-    checkpoint = launch.launch(run, workdir.runs, assemble.corpus(clips, protocol))
+    checkpoint = launch.launch(run, workdir.runs, assemble.corpus(clips, protocol), wait=True)
     show_checkpoint(checkpoint)
     return checkpoint
 
@@ -87,6 +90,8 @@ def train_stages(
     executor: ExecutorName = "ray",
 ) -> dict[str, CheckpointRef]:
     """Climb the stages of a recipe; pairs and chains are made on the way.
+
+    Of two runs at once the second waits, step by step, for what the first is making, and finds it done.
 
     Args:
         workdir: where everything is kept.

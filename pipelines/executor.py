@@ -6,12 +6,14 @@ depends on the number of workers.
 
 import logging
 import os
+import socket
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as package_version
+from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -41,9 +43,12 @@ logger = logging.getLogger(__name__)
 ExecutorName = Literal["inline", "ray"]
 CARD = "README.md"
 
-# A worker that dies this often on the same shard is not unlucky: the shard kills it.
-_MAX_DEATHS = 3
+# A worker that dies this often on the same shard is not unlucky: the shard kills it. Machines are lost for other reasons
+# too, spot machines often; but not this often under the same shard.
+_MAX_DEATHS, _MAX_LOST = 3, 10
 _GRACE_S = 2.0  # for the others, when a shard fails
+_LOOK_EVERY_S = 30.0  # whether machines have come or gone, while no shard ends
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -118,20 +123,19 @@ class Build:
 
 
 def map_shards(
-    build: Build, root: Location | str, executor: ExecutorName = "inline", wait: bool = False, quiet: bool = False
+    build: Build, root: Location | str, executor: ExecutorName = "inline", quiet: bool = False
 ) -> DatasetRef:
-    """Build the data set, or find that it is there.
+    """Build the data set, or find that it is there; where another process is building it, wait and find it done.
 
     Args:
         build: what is built.
         root: where data sets are kept, a folder or a place in an object store.
         executor: in this process or on Ray.
-        wait: for another process that is building it, whose work is then found done; else that is an error.
         quiet: show no progress, since the pipeline shows its own.
 
     Raises:
         DataError: too much of the input was rejected; nothing is published.
-        ShardError: a shard cannot be written, a worker died on it several times, or another process is building it.
+        ShardError: a shard cannot be written, a worker died on it several times, or a machine does not see the folder.
     """
     root = locate(root)
     done = _find_done(build, root)
@@ -139,7 +143,7 @@ def map_shards(
         return done
     folder = dataset_folder(root, build.name, build.fingerprint)
     started = time.monotonic()
-    with _only_builder(folder, wait):
+    with _only_builder(folder):
         done = _find_done(build, root)  # whoever had the lock may have made it
         if done is not None:
             return done
@@ -179,9 +183,20 @@ def _call(make: Callable[[], ShardOutput]) -> ShardOutput:
 
 def _make_shard(process_shard: Callable[[Any], ShardOutput], item: Any, folder: str, index: int, count: int) -> int:
     """How many inputs were rejected."""
-    output, place = process_shard(item), locate(folder)
-    _write_rejected(place / rejected_name(index), output.rejected)
-    write_shard(place / shard_name(index, count), output.table, output.statistics)
+    place = locate(folder)
+    if isinstance(place, Path) and not (place / _LOCK).exists():
+        raise ShardError(
+            f"{place}: machine {socket.gethostname()} of the Ray cluster does not see it; put the work folder (--workdir) "
+            "on a disk that all machines share under the same path"
+        )
+    shard = place / shard_name(index, count)
+    # Where a machine seemed lost, its shard is made again: whoever comes first makes it, and it stays.
+    if shard.exists():
+        return 0
+    output = process_shard(item)
+    if not shard.exists():
+        _write_rejected(place / rejected_name(index), output.rejected)
+        write_shard(shard, output.table, output.statistics)
     return len(output.rejected)
 
 
@@ -206,37 +221,80 @@ def _on_ray(build: Build, folder: Location, missing: Sequence[int]) -> Iterator[
     if not missing:
         return
     start_ray()
+    machines = _machines()
+    kind = "GPU" if build.on_gpu and _count("GPU", machines) else "CPU"
     # Ray's own retries are off: it would hide that a shard kills its workers.
-    resources = ray.cluster_resources()
-    gpus = int(resources.get("GPU", 0)) if build.on_gpu else 0
-    task = ray.remote(max_retries=0, num_gpus=1 if gpus else 0)(_make_shard)
-    waiting, deaths, running = deque(missing), Counter(), {}
-    in_flight = 2 * (gpus or max(1, int(resources.get("CPU", 1))))
+    task = ray.remote(max_retries=0, num_gpus=int(kind == "GPU"))(_make_shard)
+    waiting, deaths, losses, running, doubted = deque(missing), Counter(), Counter(), {}, set()
     while waiting or running:
-        while waiting and len(running) < in_flight:
+        # Looked at each time, for machines come and go; what waits in Ray is what an autoscaler starts machines for.
+        before, machines = machines, _machines()
+        if before.keys() - machines.keys():
+            doubted.update(running)
+        while waiting and len(running) < 2 * max(1, _count(kind, machines)):
             index = waiting.popleft()
             ref = task.remote(build.process_shard, build.shards[index], str(folder), index, len(build.shards))
             running[ref] = index
-        (ready,), _ = ray.wait(list(running), num_returns=1)
-        index = running.pop(ready)
-        try:
-            yield ray.get(ready)
-        except (WorkerCrashedError, OutOfMemoryError, NodeDiedError) as error:
-            deaths[index] += 1
-            if deaths[index] >= _MAX_DEATHS:
-                raise ShardError(
-                    f"{build.name}: shard {index} killed its worker {deaths[index]} times (out of memory?); "
-                    "use smaller shards or more memory, then run again: finished shards are kept"
-                ) from error
-            logger.warning("%s: the worker of shard %d died, trying again", build.name, index)
-            waiting.append(index)
-        except RayTaskError as error:
-            # Others often fail for the same reason just now. Ray aborts this process where one that ends is cancelled.
-            timeout = None if build.lets_finish else _GRACE_S
-            _, unfinished = ray.wait(list(running), num_returns=len(running), timeout=timeout) if running else ([], [])
-            for ref in unfinished:
-                ray.cancel(ref, force=True)
-            raise error.cause from None
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=_LOOK_EVERY_S)
+        if not ready:
+            if not _count(kind, machines):
+                logger.warning("%s: the Ray cluster has no machine with a %s; waiting for one", build.name, kind)
+            # Of a task on a machine that fell silent, Ray may say nothing for many minutes after it gave that machine up.
+            for ref in doubted & running.keys():
+                index = running.pop(ref)
+                logger.warning("%s: shard %d may be on the machine that was lost, trying again", build.name, index)
+                waiting.append(index)
+            doubted.clear()
+        for ref in ready:
+            index = running.pop(ref)
+            try:
+                yield ray.get(ref)
+            except NodeDiedError as error:
+                losses[index] += 1
+                _check_often(build, index, losses[index], _MAX_LOST, "lost the machine that made it", error)
+                waiting.append(index)
+            except (WorkerCrashedError, OutOfMemoryError) as error:
+                deaths[index] += 1
+                _check_often(build, index, deaths[index], _MAX_DEATHS, "killed its worker", error)
+                waiting.append(index)
+            except RayTaskError as error:
+                _end_others(list(running), None if build.lets_finish else _GRACE_S)
+                raise error.cause from None
+
+
+def _machines() -> dict[str, dict[str, float]]:
+    """The resources of each machine that Ray believes alive."""
+    import ray
+
+    return {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+
+
+def _count(kind: str, machines: dict[str, dict[str, float]]) -> int:
+    return int(sum(resources.get(kind, 0.0) for resources in machines.values()))
+
+
+def _check_often(build: Build, index: int, times: int, most: int, what: str, error: Exception) -> None:
+    """Give a shard up that cost a worker or a machine too often.
+
+    Raises:
+        ShardError: it did.
+    """
+    if times >= most:
+        raise ShardError(
+            f"{build.name}: shard {index} {what} {times} times (out of memory?); use smaller shards or more memory, then "
+            "run again: finished shards are kept"
+        ) from error
+    logger.warning("%s: shard %d %s, trying again", build.name, index, what)
+
+
+def _end_others(running: list[Any], timeout_s: float | None) -> None:
+    """Cancel what does not end in time."""
+    import ray
+
+    # Others often fail for the same reason just now. Ray aborts this process where one that ends is cancelled.
+    _, unfinished = ray.wait(running, num_returns=len(running), timeout=timeout_s) if running else ([], [])
+    for ref in unfinished:
+        ray.cancel(ref, force=True)
 
 
 def start_ray() -> None:
@@ -267,6 +325,7 @@ def start_ray() -> None:
 
 def _publish(build: Build, folder: Location, started: float) -> DatasetRef:
     count = len(build.shards)
+    _sweep(folder)
     described = [describe_shard(folder / shard_name(index, count)) for index in range(count)]
     refused = [path for path in (folder / rejected_name(index) for index in range(count)) if path.exists()]
     refused_entries = [describe_shard(path)[0] for path in refused]
@@ -332,8 +391,8 @@ def _total(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 @contextmanager
-def _only_builder(folder: Location, wait: bool = False) -> Iterator[None]:
-    """One process builds a data set at a time.
+def _only_builder(folder: Location) -> Iterator[None]:
+    """One process builds a data set at a time; another one waits for it.
 
     Object stores have no locks: there, two builders do the work twice, and write the same bytes.
     """
@@ -342,10 +401,16 @@ def _only_builder(folder: Location, wait: bool = False) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".lock").touch()
+        (folder / _LOCK).touch()
     except OSError as error:
         raise ShardError(f"{folder}: cannot be written ({error}); choose another folder with --workdir") from error
-    with only_one(folder / ".lock", "is building this data set", None if wait else ShardError):
+    with only_one(folder / _LOCK, "is building this data set"):
+        _sweep(folder)
+        yield
+
+
+def _sweep(folder: Location) -> None:
+    """Remove what killed processes and lost machines were writing; in an object store it may be another builder's."""
+    if isinstance(folder, Path):
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink(missing_ok=True)
-        yield

@@ -6,6 +6,7 @@ A shard has a key, the digest of all it is made from: where a shard with that ke
 import functools
 import itertools
 import logging
+import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -244,11 +245,16 @@ def process_shard(work: Files) -> ShardOutput:
     """Read some recordings: their clips, and what was rejected with the reason.
 
     Raises:
-        DataError: a file changed since the driver saw it.
+        DataError: a file changed since the driver saw it, or this machine does not see the folder.
     """
     from skeletonllm.skeleton.formats import read
 
     folder = Path(work.folder)
+    if not folder.is_dir():
+        raise DataError(
+            f"{folder}: machine {socket.gethostname()} does not see it; put the recordings on a disk that all machines of "
+            "the Ray cluster share under the same path"
+        )
     labels = load_labels(
         folder, [folder / file for file, _, _ in work.labels], frozenset(folder / place for place in work.class_folders)
     )

@@ -13,7 +13,7 @@ import pyarrow.compute
 
 from pipelines.sources import LABEL_FILES, Kept, Sources, known_data_sets
 from skeletonllm.errors import ShardError
-from skeletonllm.plain import sync_folder
+from skeletonllm.plain import sync_folder, temporary_beside
 from skeletonllm.shards.manifest import MANIFEST, read_manifest
 from skeletonllm.shards.storage import Location, RemotePath, fetch, has_hash, write
 from skeletonllm.shards.writer import rejected_name, shard_name
@@ -204,8 +204,7 @@ def _link(source: Location, target: Location) -> None:
     if isinstance(source, RemotePath) or isinstance(target, RemotePath):
         write(target, source.read_bytes())
         return
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)
+    temporary = temporary_beside(target)
     try:
         try:
             os.link(source, temporary)

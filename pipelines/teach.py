@@ -19,6 +19,7 @@ from pipelines.teacher.ledger import Ledger
 from pipelines.teacher.limits import Limits
 from pipelines.teacher.prices import Prices, find_prices
 from pipelines.teacher.spending import shown_spending, spent_by_model, told_totals
+from pipelines.teacher.terms import Totals
 from pipelines.teacher.who import choose_teacher
 from skeletonllm.errors import RequestError
 from skeletonllm.evaluate.protocols import Protocol
@@ -110,6 +111,7 @@ def run(
     root: Path,
     ledger: Path,
     executor: ExecutorName = "inline",
+    watch: Callable[[Totals], None] | None = None,
 ) -> DatasetRef:
     """Build the chains of all training clips of the known actions.
 
@@ -124,6 +126,7 @@ def run(
         ledger: file of what was asked and what it cost, unless the settings name another ledger. What is in it is never
             asked, or paid for, again.
         executor: where the shards are worked on.
+        watch: told what was spent while a server is asked, every second or at the end of a batch.
 
     Raises:
         BudgetError: a cap is reached; nothing is published, and the next run asks for the rest only.
@@ -132,25 +135,25 @@ def run(
     build = build_of(clips, checkpoint, config, ledger)
     if config.limits.replay and config.teacher == "openai":
         replayed = replace(build, config={**build.config, "replay": _num_replies(ledger)})
-        found = map_shards(replayed, root, executor, wait=True)
+        found = map_shards(replayed, root, executor)
         if ShardReader(found).manifest.statistics["unanswered"]:
             return found
     if config.teacher == "kinematic" or find_dataset(root, build.name, build.fingerprint) is not None:
-        return map_shards(build, root, executor, wait=True)
+        return map_shards(build, root, executor)
     if config.limits.batch:
-        _fill(missing_work(build, root))
+        _fill(missing_work(build, root), watch)
         # What no batch has answered is not asked at the full price.
         config = replace(config, limits=replace(config.limits, replay=True))
-        return map_shards(build_of(clips, checkpoint, config, ledger), root, executor, wait=True)
+        return map_shards(build_of(clips, checkpoint, config, ledger), root, executor)
     num_clips = sum(1 for work in missing_work(build, root) for _ in asked_clips(work))
     with (
         closing(open_ledger(ledger)) as opened,
-        shown_spending(opened, build.fingerprint, config.limits.caps, num_clips),
+        shown_spending(opened, build.fingerprint, config.limits.caps, num_clips, watch),
     ):
         _teacher_of(
             config, opened, build.fingerprint, ledger
         ).close()  # what is wrong with it is told before work begins
-        return map_shards(build, root, executor, wait=True, quiet=True)
+        return map_shards(build, root, executor, quiet=True)
 
 
 def build_of(clips: DatasetRef, checkpoint: CheckpointRef | None, config: TeachConfig, ledger: Path) -> Build:
@@ -286,7 +289,7 @@ def _teacher_of(config: TeachConfig, ledger: Ledger, budget: str, file: Path) ->
     return OpenAITeacher(settings, ledger, budget, config.limits, prices_of(file))
 
 
-def _fill(works: Sequence[Work]) -> None:
+def _fill(works: Sequence[Work], watch: Callable[[Totals], None] | None) -> None:
     """Bring all that the shards ask into the ledger, by batches; a shard at a time would wait a day for each."""
     from pipelines.teacher.ask_in_batch import fill_in_batch
     from pipelines.teacher.batch import BatchTeacher
@@ -299,6 +302,8 @@ def _fill(works: Sequence[Work]) -> None:
         teacher = BatchTeacher(settings, ledger, work.budget, config.limits.caps, prices_of(work.ledger))
         with closing(teacher):
             fill_in_batch(_Asked(works), drawer(work), teacher, ledger, config.model, config.base_url)
+        if watch is not None:
+            watch(ledger.totals(work.budget))
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import functools
 import hashlib
 import json
 import os
+import uuid
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,10 +69,15 @@ def _exactly(kind: type, allowed: tuple[type, ...], value: Any, _: type) -> Any:
     return kind(value)
 
 
+def temporary_beside(path: Path) -> Path:
+    """A name in the same folder that no other process takes; processes of two machines may have the same number."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+
+
 def write_whole(path: Path, data: bytes | str) -> None:
     """Write a file so that it appears whole or not at all, also after a power cut: temporary name, flush, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         with temporary.open("wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)

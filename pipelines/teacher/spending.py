@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -108,7 +108,9 @@ def told_totals(totals: Totals, caps: Caps) -> str:
 
 
 @contextmanager
-def shown_spending(ledger: Ledger, budget: str, caps: Caps, num_clips: int) -> Iterator[None]:
+def shown_spending(
+    ledger: Ledger, budget: str, caps: Caps, num_clips: int, watch: Callable[[Totals], None] | None = None
+) -> Iterator[None]:
     """Progress while the teacher is asked, wherever that happens: clips judged, what was spent, and what time is left.
 
     Args:
@@ -116,18 +118,22 @@ def shown_spending(ledger: Ledger, budget: str, caps: Caps, num_clips: int) -> I
         budget: that they spend.
         caps: of it.
         num_clips: to be asked about.
+        watch: told every second what was spent, in a thread of its own, and at the end.
     """
     began, over = time.time(), threading.Event()
     with progress("asking the teacher", num_clips, "clips") as tick:
 
         def look() -> None:
-            tick(min(num_clips, judged_since(ledger, began)), told_totals(ledger.totals(budget), caps))
+            totals = ledger.totals(budget)
+            tick(min(num_clips, judged_since(ledger, began)), told_totals(totals, caps))
+            if watch is not None:
+                watch(totals)
 
-        def watch() -> None:
+        def look_often() -> None:
             while not over.wait(_LOOK_EVERY_S):
                 look()
 
-        thread = threading.Thread(target=watch, name="spending", daemon=True)
+        thread = threading.Thread(target=look_often, name="spending", daemon=True)
         thread.start()
         try:
             yield

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from skeletonllm.errors import ShardError
-from skeletonllm.plain import canonical_json, sha256_of, sync_folder
+from skeletonllm.plain import canonical_json, sha256_of, sync_folder, temporary_beside
 from skeletonllm.shards.manifest import ShardEntry
 from skeletonllm.shards.storage import Location, RemotePath, fetch
 
@@ -69,7 +69,7 @@ def _write_table(sink: pa.NativeFile, table: pa.Table) -> None:
 
 
 def _write_file(path: Path, table: pa.Table) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with pa.OSFile(str(temporary), "wb") as sink:

@@ -1,5 +1,6 @@
 """The deployments, pools and automations against a real Prefect API."""
 
+import functools
 import http.server
 import json
 import os
@@ -18,7 +19,12 @@ import jsonschema
 import pytest
 import yaml
 
+from pipelines.teacher.terms import Caps, Totals
+from pipelines.workdir import Workdir
+from skeletonllm.errors import BudgetError
 from tests.chaos import ask
+from tests.fake_teacher import FakeTeacher, kinematic_answer
+from tests.makers import performed_clips, write_clips
 
 ROOT = Path(__file__).parents[2]
 PREFECT = ROOT / "infra" / "prefect"
@@ -152,13 +158,30 @@ def failed_run(api: str, deployment: str) -> None:
     wait_for(lambda: ask(f"{api}/flow_runs/{run['id']}/set_state", failed), 60)
 
 
+def stop_at_a_cap(workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask a teacher about more clips than it may be asked about."""
+    from flows.build_teacher_chains import build_teacher_chains
+
+    clips = write_clips(Workdir(workdir).data, performed_clips())
+    with FakeTeacher(answer=functools.partial(kinematic_answer, performed_clips())) as fake:
+        teacher = {"SKELETONLLM_TEACHER_MODEL": "fake", "OPENAI_BASE_URL": fake.url, "OPENAI_API_KEY": "k"}
+        for name, value in teacher.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(BudgetError):
+            build_teacher_chains(
+                str(workdir), hold_out="subject=P002", clips=clips, executor="inline", max_requests=1, at_once=1
+            )
+        assert fake.count == 1
+
+
 @pytest.mark.prefect
 @pytest.mark.slow
-def test_deployments_and_automations_do_on_a_real_server_what_they_say(api, told, tmp_path):
+def test_deployments_and_automations_do_on_a_real_server_what_they_say(api, told, tmp_path, monkeypatch):
     from prefect.blocks.notifications import CustomWebhookNotificationBlock
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    from flows.automations import create_automations, tell_budget
+    from flows.automations import create_automations
+    from flows.budget import told_budget
 
     names = {one["name"] for one in ask(f"{api}/deployments/filter", {})}
     assert names == {one["name"] for one in described()["deployments"]}
@@ -178,10 +201,14 @@ def test_deployments_and_automations_do_on_a_real_server_what_they_say(api, told
         assert [line.split(": ")[1] for line in create_automations()] == ["replaced", "replaced", "created"]
         assert len(ask(f"{api}/automations/filter", {})) == 3
 
-        assert not tell_budget(tmp_path, 7.9, 10.0)
-        assert tell_budget(tmp_path, 8.0, 10.0)
-    wait_for(lambda: told.said, 60)
-    assert f"8.00 of 10.00 are spent on the teacher of {tmp_path}" in told.said[0]
+        with told_budget(tmp_path, Caps(max_cost=10.0)) as look:
+            for spent in (7.9, 8.0, 8.1):
+                look(Totals(cost=spent + 0.5, reserved_cost=0.5))
+        wait_for(lambda: told.said, 60)
+        stop_at_a_cap(tmp_path / "work", monkeypatch)
+    wait_for(lambda: len(told.said) == 2, 60)
+    assert f"8.0000 of at most 10.0000 USD are spent on the teacher of {tmp_path}" in told.said[0]
+    assert "work has stopped: the teacher was asked 1 times, at most 1 are allowed" in told.said[1]
 
     mine = ask(f"{api}/deployments/name/mine-pairs/mine-pairs")["id"]
     for _ in range(3):
@@ -193,3 +220,4 @@ def test_deployments_and_automations_do_on_a_real_server_what_they_say(api, told
     failed_run(api, retrain["id"])
     wait_for(lambda: ask(f"{api}/deployments/{retrain['id']}")["paused"], 60)
     assert not ask(f"{api}/deployments/{mine}")["paused"]
+    assert len(told.said) == 2  # nobody asked again at the cap

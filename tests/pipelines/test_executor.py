@@ -8,8 +8,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from pipelines.executor import Build, Rejected, ShardOutput, map_shards, write_table
+from pipelines.executor import Build, Rejected, ShardOutput, _make_shard, map_shards, write_table
 from skeletonllm.errors import DataError, ShardError
+from skeletonllm.shards.manifest import dataset_folder
 from skeletonllm.shards.reader import ShardReader
 
 
@@ -72,15 +73,6 @@ def test_too_much_rejected_input_publishes_nothing(tmp_path):
         map_shards(replace(BUILD, shards=[13]), tmp_path)
 
 
-def test_a_second_builder_of_the_same_data_set_is_refused(tmp_path):
-    def inner(_: int) -> ShardOutput:
-        with pytest.raises(ShardError, match=r"process \d+ on .+ is building this data set; wait for it"):
-            map_shards(replace(BUILD, process_shard=inner), tmp_path)
-        return double(1)
-
-    map_shards(replace(BUILD, process_shard=inner, shards=[1]), tmp_path)
-
-
 def double_when_told(number: int) -> ShardOutput:
     while number == 3 and not os.path.exists("go"):
         time.sleep(0.01)
@@ -94,7 +86,7 @@ def started_build() -> subprocess.Popen:
         "from skeletonllm.log import set_up_logging; set_up_logging()\n"
         "from tests.pipelines.test_executor import BUILD, double_when_told\n"
         "from pipelines.executor import map_shards\n"
-        "map_shards(replace(BUILD, process_shard=double_when_told), Path.cwd(), wait=True)"
+        "map_shards(replace(BUILD, process_shard=double_when_told), Path.cwd())"
     )
     return subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
 
@@ -118,6 +110,41 @@ def test_a_second_builder_waits_for_the_first_and_goes_on_where_it_was_killed(tm
     assert second.returncode == 0
     assert ("is there already, nothing to do" in said) is not is_killed
     assert rows(map_shards(BUILD, tmp_path)) == [0, 2, 4, 6, 8]
+
+
+def test_a_machine_that_does_not_see_the_work_folder_is_one_clear_error(tmp_path):
+    with pytest.raises(ShardError, match="of the Ray cluster does not see it; put the work folder"):
+        _make_shard(double, 1, str(tmp_path / "elsewhere"), 0, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_shard_that_comes_late_does_not_replace_the_one_that_another_worker_made(tmp_path):
+    def late(number: int) -> ShardOutput:
+        _make_shard(double, number, str(folder), 0, 1)
+        return double(13)
+
+    folder = dataset_folder(tmp_path, BUILD.name, BUILD.fingerprint)
+    assert rows(map_shards(replace(BUILD, process_shard=late, shards=[1]), tmp_path)) == [2]
+    assert not list(folder.glob("rejected-*"))
+
+
+def test_what_a_lost_machine_was_writing_is_not_left(tmp_path):
+    def lost_midway(number: int) -> ShardOutput:
+        (folder / f".shard-{number}.tmp").touch()
+        return double(number)
+
+    folder = dataset_folder(tmp_path, BUILD.name, BUILD.fingerprint)
+    map_shards(replace(BUILD, process_shard=lost_midway), tmp_path)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_an_ingest_outlives_a_machine_of_its_cluster_and_ends_in_the_same_bytes():
+    done = subprocess.run([sys.executable, "-m", "tests.node_loss", "ingest"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "lost the machine that made it, trying again" in done.stderr
+    assert "the same data set, and no other file" in done.stdout
 
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):

@@ -14,7 +14,8 @@ def ask(ledger: Ledger, model: str, text: str, cost: float, prompt_version: str 
 
 def test_the_ledger_tells_what_each_model_took_and_what_an_answer_takes(tmp_path, caplog):
     ledger = Ledger.open(f"sqlite:///{tmp_path}/l.sqlite")
-    with caplog.at_level("INFO"), shown_spending(ledger, "b", Caps(max_cost=2.0), 3):
+    seen: list[Totals] = []
+    with caplog.at_level("INFO"), shown_spending(ledger, "b", Caps(max_cost=2.0), 3, seen.append):
         ask(ledger, "cheap", "aa", 0.25)
         ask(ledger, "dear", "bbbb", 0.75)
         ask(ledger, "dear", "bbbbbb", 0.5, "p2")
@@ -26,6 +27,7 @@ def test_the_ledger_tells_what_each_model_took_and_what_an_answer_takes(tmp_path
     assert (answers.count, answers.prompt_tokens, answers.completion_tokens) == (1, 30.0, 4.0)
     assert past_answers(ledger, "dear", "elsewhere", "p1").count == 0
     assert "1.5000 of at most 2.0000 USD, 3 requests" in caplog.text
+    assert seen[-1] == ledger.totals("b")
     ledger.close()
 
 
