@@ -79,9 +79,10 @@ class RenderBatch:
     center_m: Float[Tensor, "batch frames 3"]
     half_width_m: Float[Tensor, "batch frames"]
 
-    def to(self, device: torch.device | str) -> "RenderBatch":
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "RenderBatch":
         """The same batch on a device."""
-        return RenderBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        moved = {field.name: getattr(self, field.name).to(device, non_blocking=non_blocking) for field in fields(self)}
+        return RenderBatch(**moved)
 
     def __len__(self) -> int:
         return len(self.joints)

@@ -104,7 +104,7 @@ def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[
     micro_batch = run.stage.batch_size // (ranks.num * run.engine.gradient_accumulation)
     engine = make_engine(student, groups, run.engine, micro_batch)
     start = _resume(engine, found, ranks, run.seed)
-    position = Position(start, num_steps, ranks.rank, run.seed)
+    position = Position(start, num_steps, ranks.rank, run.seed, device)
     before = read_metrics(folder / METRICS) if ranks.rank == 0 else []
     guard = Guard(ranks.first([row for row in before if row["step"] <= start]), len(skipped))
     writer = _Writer(run, student, engine, folder, position, ranks, watch, album, data.start)
@@ -119,8 +119,8 @@ def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[
         return prepared[clip.clip_id]
 
     def collate(batch: Batch, chances: Sequence[torch.Generator]) -> tuple[Any, ...]:
-        frames = student.renderer.collate([prepare(clip) for clip in batch.clips], chances).to(device)
-        return frames, batch.prompts, batch.targets, torch.tensor(batch.weights, device=device)
+        frames = student.renderer.collate([prepare(clip) for clip in batch.clips], chances)
+        return frames, batch.prompts, batch.targets, torch.tensor(batch.weights)
 
     with writer:
         train(
