@@ -79,9 +79,10 @@ class RenderBatch:
     center_m: Float[Tensor, "batch frames 3"]
     half_width_m: Float[Tensor, "batch frames"]
 
-    def to(self, device: torch.device | str) -> "RenderBatch":
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "RenderBatch":
         """The same batch on a device."""
-        return RenderBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        moved = {field.name: getattr(self, field.name).to(device, non_blocking=non_blocking) for field in fields(self)}
+        return RenderBatch(**moved)
 
     def __len__(self) -> int:
         return len(self.joints)
@@ -102,12 +103,18 @@ def collate(clips: Sequence[Clip | PreparedClip], config: RenderConfig, generato
     if not clips:
         raise DataError("collate: no clip to draw; give at least one")
     prepared = [clip if isinstance(clip, PreparedClip) else prepare(clip) for clip in clips]
-    samples = [
-        _sample(clip, config, own) for clip, own in zip(prepared, generator_of_each(generator, len(clips)), strict=True)
-    ]
-    turns = _turns(prepared, samples)
-    rows = [_row(*parts, config) for parts in zip(prepared, samples, turns, strict=True)]
-    return RenderBatch(**{field.name: padded([row[field.name] for row in rows]) for field in fields(RenderBatch)})
+    looks = _look(prepared, config, generator_of_each(generator, len(clips)))
+    sample = _sample(prepared, looks)
+    layouts = [layout_of(clip.topology, config.gaussians_per_bone, len(clip.positions)) for clip in prepared]
+    return RenderBatch(
+        **{name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in vars(sample).items()},
+        turns=padded(_turns(prepared, sample, looks)),
+        phase=torch.from_numpy((looks.frames / np.maximum(1, looks.last)).astype(np.float32)),
+        times_s=torch.from_numpy((looks.frames / looks.fps).astype(np.float32)),
+        center_m=torch.from_numpy(looks.center_m),
+        half_width_m=torch.from_numpy(looks.half_width_m),
+        **{name: padded([layout[name] for layout in layouts]) for name in layouts[0]},
+    )
 
 
 def generator_of_each(generator: Chance, num_clips: int) -> Sequence[torch.Generator | None]:
@@ -117,70 +124,88 @@ def generator_of_each(generator: Chance, num_clips: int) -> Sequence[torch.Gener
 
 def padded(arrays: Sequence[np.ndarray]) -> Tensor:
     """Arrays of any sizes side by side in one of the largest size, the rest 0."""
-    together = np.zeros((len(arrays), *np.max([array.shape for array in arrays], axis=0)), arrays[0].dtype)
+    return torch.from_numpy(_side_by_side(arrays))
+
+
+def _side_by_side(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    shapes = [array.shape for array in arrays]
+    if shapes.count(shapes[0]) == len(shapes):
+        return np.stack(arrays)
+    together = np.zeros((len(arrays), *map(max, zip(*shapes, strict=True))), arrays[0].dtype)
     for row, array in enumerate(arrays):
         together[(row, *map(slice, array.shape))] = array
-    return torch.from_numpy(together)
+    return together
 
 
 @dataclass(frozen=True)
-class _Sample:
-    """A clip at the picked times: arrays `[persons, frames, joints, ...]`; `turns` where the file has rotations."""
+class _Looks:
+    """When and from where the clips are looked at, `[batch, frames]`.
+
+    Args:
+        frames: numbers of the picked frames, not whole.
+        before: a little before them.
+        after: a little after them.
+        fps: of each clip, `[batch, 1]`.
+        last: number of each clip's last frame, `[batch, 1]`.
+        yaws: how far the body is turned about the vertical, radians.
+        center_m: what the camera looks at, `[batch, frames, 3]`.
+        half_width_m: how much it sees to each side.
+    """
 
     frames: np.ndarray
-    positions: np.ndarray
-    confidence: np.ndarray
-    velocities: np.ndarray
-    accelerations: np.ndarray
-    roots: np.ndarray
-    turns: np.ndarray | None
+    before: np.ndarray
+    after: np.ndarray
+    fps: np.ndarray
+    last: np.ndarray
+    yaws: np.ndarray
     center_m: np.ndarray
     half_width_m: np.ndarray
 
 
 @dataclass(frozen=True)
-class _Times:
-    """When a clip is looked at: frame numbers (not whole), a little before and after them, and which camera looks."""
+class _Sample:
+    """Clips at the picked times, side by side: the fields of the batch that move."""
 
-    frames: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-    view: np.ndarray
-    last: int
-
-    @property
-    def phase(self) -> np.ndarray:
-        return self.frames / max(1, self.last)
+    joints: np.ndarray
+    confidence: np.ndarray
+    velocities: np.ndarray
+    accelerations: np.ndarray
+    roots: np.ndarray
 
 
-def _pick(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> _Times:
-    last = clip.positions.shape[1] - 1
+def _look(clips: Sequence[PreparedClip], config: RenderConfig, generators: Sequence[torch.Generator | None]) -> _Looks:
     each = config.num_frames // config.num_views
-    frames = np.concatenate([pick_times(last, each, generator) for _ in range(config.num_views)])
-    reach = max(_REACH_S * clip.fps, 1.0)
     view = np.repeat(np.arange(config.num_views), each)
-    return _Times(frames, np.maximum(frames - reach, 0), np.minimum(frames + reach, last), view, last)
+    lasts = [clip.positions.shape[1] - 1 for clip in clips]
+    picked, views = [], []
+    for clip, last, own in zip(clips, lasts, generators, strict=True):
+        picked.append(np.concatenate([pick_times(last, each, own) for _ in range(config.num_views)]))
+        views.append(place_cameras(clip, config, view, picked[-1] / max(1, last), own))
+    frames, last, fps = np.stack(picked), np.array(lasts)[:, None], np.array([[clip.fps] for clip in clips])
+    reach = np.maximum(_REACH_S * fps, 1.0)
+    return _Looks(
+        frames,
+        np.maximum(frames - reach, 0),
+        np.minimum(frames + reach, last),
+        fps,
+        last,
+        np.stack([one.yaws for one in views]),
+        np.stack([one.center_m for one in views]),
+        np.stack([one.half_width_m for one in views]),
+    )
 
 
-def _sample(clip: PreparedClip, config: RenderConfig, generator: torch.Generator | None) -> _Sample:
-    times = _pick(clip, config, generator)
-    here, velocities, accelerations = _moving(clip.positions, times, clip.fps)
-    seen = _is_seen(clip, times)
+def _sample(clips: Sequence[PreparedClip], looks: _Looks) -> _Sample:
+    here, velocities, accelerations = _moving([clip.positions for clip in clips], looks)
+    confidence, seen = _seen(clips, looks)
     velocities = np.where(seen, np.clip(velocities, -_MAX_SPEED, _MAX_SPEED), 0)
     accelerations = np.where(seen, np.clip(accelerations, -_MAX_ACCELERATION, _MAX_ACCELERATION), 0)
-    views = place_cameras(clip, config, times.view, times.phase, generator)
-    turns = None if clip.turns is None else _unit(_at(_one_sign(clip.turns), times.frames))
-    return _Sample(
-        times.frames,
-        turned(here, views.yaws),
-        _at(clip.confidence, times.frames),
-        turned(velocities, views.yaws),
-        turned(accelerations, views.yaws),
-        turned(_at(clip.roots, times.frames)[:, :, None], views.yaws)[:, :, 0],
-        None if turns is None else turned_rotations(turns, views.yaws),
-        views.center_m,
-        views.half_width_m,
+    _, roots, _ = _around([clip.roots[:, :, None] for clip in clips], looks)
+    here, velocities, accelerations, roots = (
+        turned(found.reshape(1, -1, *found.shape[2:]), looks.yaws.ravel()).reshape(found.shape)
+        for found in (here, velocities, accelerations, roots)
     )
+    return _Sample(here, confidence, velocities, accelerations, roots)
 
 
 def batch_of_places(
@@ -196,16 +221,17 @@ def batch_of_places(
         config: frames and cameras.
         positions: in the place of the clip's own.
     """
-    batch, times = collate([clip], config), _pick(clip, config, None)
+    batch, looks = collate([clip], config), _look([clip], config, [None])
     # Sampling and differences are linear in time: how each frame weighs is what comes out of the unit vectors.
-    units = np.eye(times.last + 1, dtype=np.float32)[None, :, :, None]
-    weights = [positions.new_tensor(part[0, :, :, 0]) for part in _moving(units, times, clip.fps)]
+    units = np.eye(positions.shape[1], dtype=np.float32)[None, :, :, None]
+    weights = [positions.new_tensor(part[0, :, :, 0]) for part in _moving([units], looks)]
     here, velocities, accelerations = (torch.einsum("ft,ptjc->pfjc", weight, positions) for weight in weights)
-    seen = torch.from_numpy(_is_seen(clip, times))
+    seen = torch.from_numpy(_seen([clip], looks)[1][0])
+    seen = seen.unflatten(1, (len(clip.positions), -1)).transpose(0, 1)
     velocities = torch.where(seen, velocities.clamp(-_MAX_SPEED, _MAX_SPEED), 0)
     accelerations = torch.where(seen, accelerations.clamp(-_MAX_ACCELERATION, _MAX_ACCELERATION), 0)
     pelvis = list(joints_of(clip.topology, "pelvis")) or list(range(clip.topology.num_joints))
-    turn = positions.new_tensor(rotations_y(place_cameras(clip, config, times.view, times.phase, None).yaws))
+    turn = positions.new_tensor(rotations_y(looks.yaws[0]))
     moved = {
         "joints": here,
         "velocities": velocities,
@@ -216,53 +242,40 @@ def batch_of_places(
     return replace(batch, **flat)
 
 
-def _moving(positions: np.ndarray, times: _Times, fps: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _moving(values: Sequence[np.ndarray], looks: _Looks) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Places, velocities (m/s) and accelerations (m/s²) at the picked times."""
-    here = _at(positions, times.frames)
-    past, future = _at(positions, times.before), _at(positions, times.after)
-    return here, *_motion(past, here, future, times.frames - times.before, times.after - times.frames, fps)
+    past, here, future = _around(values, looks)
+    return here, *_motion(past, here, future, looks.frames - looks.before, looks.after - looks.frames, looks.fps)
 
 
-def _is_seen(clip: PreparedClip, times: _Times) -> np.ndarray:
-    """Whether a joint is seen before, at and after each picked time, `[persons, frames, joints, 1]`."""
-    seen = [_at(clip.confidence, when) > 0 for when in (times.before, times.frames, times.after)]
-    return np.all(seen, axis=0)[..., None]
+def _seen(clips: Sequence[PreparedClip], looks: _Looks) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence at the picked times, and whether a joint is seen before, at and after them, with a last axis of 1."""
+    past, here, future = _around([clip.confidence for clip in clips], looks)
+    return here, ((past > 0) & (here > 0) & (future > 0))[..., None]
 
 
-def _turns(clips: Sequence[PreparedClip], samples: Sequence[_Sample]) -> list[np.ndarray]:
+def _turns(clips: Sequence[PreparedClip], sample: _Sample, looks: _Looks) -> list[np.ndarray]:
     """Turns of the joints: the file's, or found from the places for all such clips of a topology at once."""
+    found: dict[int, np.ndarray] = {}
     alike: dict[Topology, list[int]] = {}
-    for row, (clip, sample) in enumerate(zip(clips, samples, strict=True)):
-        if sample.turns is None:
+    for row, clip in enumerate(clips):
+        if clip.turns is None:
             alike.setdefault(clip.topology, []).append(row)
-    found = [sample.turns for sample in samples]
+        else:
+            turns = _unit(_at(clip.turns, looks.frames[row]))
+            found[row] = _flat(turned_rotations(turns, looks.yaws[row]))
     for topology, rows in alike.items():
+        counts = [len(clips[row].positions) for row in rows]
         positions, confidence = (
-            np.concatenate([getattr(samples[row], name) for row in rows]) for name in ("positions", "confidence")
+            np.concatenate(
+                [_by_person(values[row], num, topology.num_joints) for row, num in zip(rows, counts, strict=True)]
+            )
+            for values in (sample.joints, sample.confidence)
         )
-        splits = np.cumsum([len(samples[row].positions) for row in rows])[:-1]
-        for row, part in zip(rows, np.split(joint_turns(positions, confidence, topology), splits), strict=True):
-            found[row] = part
-    return [turns for turns in found if turns is not None]
-
-
-def _row(clip: PreparedClip, sample: _Sample, turns: np.ndarray, config: RenderConfig) -> dict[str, np.ndarray]:
-    """One row of the batch, by the names of its fields."""
-    last = clip.positions.shape[1] - 1
-    layout = layout_of(clip.topology, config.gaussians_per_bone, len(clip.positions))
-    return {
-        "joints": _flat(sample.positions),
-        "confidence": _flat(sample.confidence),
-        "velocities": _flat(sample.velocities),
-        "accelerations": _flat(sample.accelerations),
-        "turns": _flat(turns),
-        "roots": np.swapaxes(sample.roots, 0, 1),
-        "phase": (sample.frames / max(1, last)).astype(np.float32),
-        "times_s": (sample.frames / clip.fps).astype(np.float32),
-        **layout,
-        "center_m": sample.center_m,
-        "half_width_m": sample.half_width_m,
-    }
+        turns = joint_turns(positions, confidence, topology)
+        for row, part in zip(rows, np.split(turns, np.cumsum(counts)[:-1]), strict=True):
+            found[row] = _flat(part)
+    return [found[row] for row in range(len(clips))]
 
 
 def pick_times(last: int, wanted: int, generator: torch.Generator | None) -> np.ndarray:
@@ -280,23 +293,33 @@ def _at(values: np.ndarray, frames: np.ndarray) -> np.ndarray:
     return start + (values[:, after] - start) * share
 
 
+def _around(values: Sequence[np.ndarray], looks: _Looks) -> np.ndarray:
+    """Each clip's `[persons, frames, joints, ...]` a little before, at and a little after the picked times, linearly.
+
+    Returns:
+        `[3, batch, frames, persons * joints, ...]`.
+    """
+    # All clips at once: for so little data it is the number of calls that costs.
+    when = np.stack((looks.before, looks.frames, looks.after))
+    start = when.astype(int)
+    share = (when - start).astype(np.float32)
+    whole = np.concatenate((start, np.minimum(start + 1, looks.last))).swapaxes(0, 1)
+    found = [_flat(np.take(own, frames.ravel(), 1)) for own, frames in zip(values, whole, strict=True)]
+    found = _side_by_side(found).reshape(len(values), 2, 3, when.shape[2], -1, *values[0].shape[3:])
+    before, after = found.transpose(1, 2, 0, *range(3, found.ndim))
+    return before + (after - before) * share.reshape(*share.shape, *[1] * (before.ndim - 3))
+
+
 def _motion(
-    past: np.ndarray, here: np.ndarray, future: np.ndarray, back: np.ndarray, ahead: np.ndarray, fps: float
+    past: np.ndarray, here: np.ndarray, future: np.ndarray, back: np.ndarray, ahead: np.ndarray, fps: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Velocities (m/s) and accelerations (m/s²) from three places; one-sided or zero at the ends of the clip."""
-    back_s, ahead_s = ((span / fps).astype(np.float32)[:, None, None] for span in (back, ahead))
+    back_s, ahead_s = ((span / fps).astype(np.float32)[..., None, None] for span in (back, ahead))
     least = np.float32(1e-6)
     velocities = (future - past) / np.maximum(back_s + ahead_s, least)
     change = (future - here) / np.maximum(ahead_s, least) - (here - past) / np.maximum(back_s, least)
     accelerations = np.where((back_s > 1e-3) & (ahead_s > 1e-3), 2 * change / np.maximum(back_s + ahead_s, least), 0)
     return velocities, accelerations
-
-
-def _one_sign(turns: np.ndarray) -> np.ndarray:
-    """The same rotations, with no jump from q to -q between frames."""
-    dots = (turns[:, 1:] * turns[:, :-1]).sum(-1)
-    signs = np.cumprod(np.where(dots < 0, -1, 1), axis=1)
-    return np.concatenate((turns[:, :1], turns[:, 1:] * signs[..., None]), 1).astype(np.float32)
 
 
 def _unit(turns: np.ndarray) -> np.ndarray:
@@ -307,6 +330,12 @@ def _flat(values: np.ndarray) -> np.ndarray:
     """`[persons, frames, joints, ...]` to `[frames, persons * joints, ...]`."""
     moved = np.swapaxes(values, 0, 1)
     return moved.reshape(moved.shape[0], -1, *moved.shape[3:]).astype(np.float32, copy=False)
+
+
+def _by_person(values: np.ndarray, num_persons: int, num_joints: int) -> np.ndarray:
+    """`[frames, persons * joints, ...]`, perhaps padded, to `[persons, frames, joints, ...]`."""
+    own = values[:, : num_persons * num_joints]
+    return own.reshape(len(values), num_persons, num_joints, *values.shape[2:]).swapaxes(0, 1)
 
 
 @functools.lru_cache(maxsize=256)

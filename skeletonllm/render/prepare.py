@@ -33,8 +33,8 @@ class PreparedClip:
         positions: canonical metres, unseen joints filled in time.
         confidence: 0 to 1.
         roots: the pelvis of each person, canonical metres.
-        turns: quaternions (wxyz) from the T-pose to the frame, where the file has rotations; else they are found for the
-            picked frames only.
+        turns: quaternions (wxyz) from the T-pose to the frame, where the file has rotations, never far from those of the
+            frame before; else they are found for the picked frames only.
         fps: frames per second.
         center_m: what the camera looks at.
         half_width_m: how much it sees to each side.
@@ -71,7 +71,9 @@ def prepare(clip: Clip) -> PreparedClip:
     center, half_width = fit_to_clip(positions, body.confidence)
     reach = _FARTHEST_HALF_WIDTHS * half_width
     positions = np.clip(positions, center - reach, center + reach)
-    turns = None if rotations is None else file_turns(positions, body.confidence, body.topology, rotations)
+    turns = None
+    if rotations is not None:
+        turns = _one_sign(file_turns(positions, body.confidence, body.topology, rotations))
     return PreparedClip(
         topology=body.topology,
         positions=positions.astype(np.float32),
@@ -115,3 +117,10 @@ def _lifted(body: Clip) -> Float32[np.ndarray, "persons frames joints 3"]:
     positions = body.positions.copy()
     positions[..., 2] = lifts - _BETWEEN_PERSONS_M * from_largest[:, None, None]
     return positions
+
+
+def _one_sign(turns: np.ndarray) -> np.ndarray:
+    """The same rotations, with no jump from q to -q between frames."""
+    dots = (turns[:, 1:] * turns[:, :-1]).sum(-1)
+    signs = np.cumprod(np.where(dots < 0, -1, 1), axis=1)
+    return np.concatenate((turns[:, :1], turns[:, 1:] * signs[..., None]), 1).astype(np.float32)

@@ -156,6 +156,19 @@ def deepspeed_config(config: EngineConfig, micro_batch: int) -> dict[str, Any]:
     }
 
 
+def _sharing(student: nn.Module) -> dict[str, Any]:
+    """DeepSpeed's settings for which weights ZeRO 3 shares."""
+    renderer = getattr(student, "renderer", None)
+    drawing = renderer.parameters() if renderer is not None else ()
+    kept = max([_KEPT_WHOLE, *(weight.numel() for weight in drawing)])
+    shares = any(weight.numel() > kept for weight in student.parameters())
+    return {
+        "stage3_param_persistence_threshold": kept,
+        # It forgets a layer's weights between the passes, and is slower: of no use where none are shared.
+        "memory_efficient_linear": shares,
+    }
+
+
 class DeepSpeedEngine:
     """DeepSpeed's ZeRO 0 to 3 over any number of processes."""
 
@@ -171,30 +184,36 @@ class DeepSpeedEngine:
         self._own_clipping = config.gradient_clipping if config.zero_stage == 0 else None
         if self._own_clipping is not None:
             settings["gradient_clipping"] = 0.0  # DeepSpeed's cannot clip what was forgotten
-        renderer = getattr(student, "renderer", None)
-        if config.zero_stage == 3 and renderer is not None:
-            kept = max([_KEPT_WHOLE, *(weight.numel() for weight in renderer.parameters())])
-            settings["zero_optimization"]["stage3_param_persistence_threshold"] = kept
+        if config.zero_stage == 3:
+            settings["zero_optimization"] |= _sharing(student)
         self._engine, *_ = deepspeed.initialize(model=student, optimizer=optimizer, config=settings)
         self._shares_weights = config.zero_stage == 3
         if self._shares_weights:
-            self._keep_whole(renderer)
+            self._gather_small()
+            self._unhook(student)
         # DeepSpeed looks for gradients that are not finite where it is told to, but not under ZeRO 0.
         if hasattr(self._engine.optimizer, "check_grad_overflow"):
             self._engine.optimizer.check_grad_overflow = True
         # Of ZeRO 1 to 3 this one is wrapped in DeepSpeed's own.
         self._optimizer = getattr(self._engine.optimizer, "optimizer", self._engine.optimizer)
 
-    def _keep_whole(self, renderer: nn.Module | None) -> None:
-        """Keep small weights whole on every rank from now on, and let the renderer be used like any module.
+    def _unhook(self, student: nn.Module) -> None:
+        """Take DeepSpeed's hooks from the modules whose own weights are all whole on every rank: nothing is to be gathered.
 
-        Its modules pass dataclasses, in which DeepSpeed's hooks find no tensors; and rank 0 alone draws pictures, where
-        they would make it wait for the other ranks. Gradients have hooks of their own.
+        They cost more than many such modules do. Those of the renderer pass dataclasses, in which hooks find no tensors;
+        and rank 0 alone draws pictures, where they would make it wait for the other ranks. Gradients have hooks of their
+        own.
         """
-        self._gather_small()
-        for module in renderer.modules() if renderer is not None else ():
-            module._forward_pre_hooks.clear()
-            module._forward_hooks.clear()
+        idle = [
+            module
+            for module in student.modules()
+            if module is not student and all(weight.ds_persist for weight in module.parameters(recurse=False))
+        ]
+        hooks = {id(hooks) for module in idle for hooks in (module._forward_pre_hooks, module._forward_hooks)}
+        offload = self._engine.optimizer.parameter_offload
+        for handle in (*offload.forward_hooks, *offload.backward_hooks):
+            if id(handle.hooks_dict_ref()) in hooks:
+                handle.remove()
 
     def _gather_small(self) -> None:
         kept = self._engine.optimizer.persistent_parameters

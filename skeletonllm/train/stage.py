@@ -103,7 +103,7 @@ def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[
     micro_batch = run.stage.examples_each(ranks.num, run.engine.gradient_accumulation)
     engine = make_engine(student, groups, run.engine, micro_batch)
     start = _resume(engine, found, ranks, run.seed)
-    position = Position(start, data.num_steps, ranks.rank, run.seed)
+    position = Position(start, data.num_steps, ranks.rank, run.seed, device)
     before = read_metrics(folder / METRICS) if ranks.rank == 0 else []
     # What it remembers of the rows is little, whatever the number of steps.
     guard = ranks.first(Guard([row for row in before if row["step"] <= start], len(skipped)))
@@ -119,8 +119,8 @@ def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[
         return prepared[clip.clip_id]
 
     def collate(batch: Batch, chances: Sequence[torch.Generator]) -> tuple[Any, ...]:
-        frames = student.renderer.collate([prepare(clip) for clip in batch.clips], chances).to(device)
-        return frames, batch.prompts, batch.targets, torch.tensor(batch.weights, device=device)
+        frames = student.renderer.collate([prepare(clip) for clip in batch.clips], chances)
+        return frames, batch.prompts, batch.targets, torch.tensor(batch.weights)
 
     with writer:
         train(

@@ -69,6 +69,7 @@ def train(run: RunConfig, folder: Path, until: int | None = None, dropout: float
     """Run a stage on this rank, with dropout; with `until` only so many steps of it, as if it were killed then."""
     made, loop = SkeletonLLM.build, stage_module.train
     losses, examples, last = list[float](), list[list[str]](), None
+    mine: dict[int, list[str]] = {}
 
     def with_dropout(*arguments: Any, **named: Any) -> SkeletonLLM:
         student = made(*arguments, **named)
@@ -87,12 +88,14 @@ def train(run: RunConfig, folder: Path, until: int | None = None, dropout: float
                 if step == until:
                     raise _Left
                 batches = data.batches(step, *rest)
-                mine = [clip.clip_id for batch in batches for clip in batch.clips]
-                examples.append([clip_id for row in zip(*ranks.told(mine), strict=True) for clip_id in row])
+                mine[step + 1] = [clip.clip_id for batch in batches for clip in batch.clips]
                 return batches
 
         def logged(numbers: Any) -> None:
             losses.append(sum(ranks.told(numbers["train/loss"])) / ranks.num)
+            # Asked for here: batches are made on another thread, which must not talk to the other ranks.
+            rows = zip(*ranks.told(mine[numbers["step"]]), strict=True)
+            examples.append([clip_id for row in rows for clip_id in row])
             log(numbers)
 
         loop(stage, Watched(), engine, collate, position, accumulation, logged, *more)

@@ -5,10 +5,12 @@ import torch
 from torch import nn
 
 from skeletonllm.errors import ConfigError
+from skeletonllm.model.config import AdapterConfig
+from skeletonllm.train import engine as engine_module
 from skeletonllm.train.config import EngineConfig, LearningRates, StageConfig
 from skeletonllm.train.engine import learning_rate_factor, make_engine, parameter_groups
 from tests.makers import make_clip
-from tests.students import tiny_student
+from tests.students import SMALL, tiny_student
 
 # torch has new names for what DeepSpeed calls.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.distributed:FutureWarning")
@@ -127,3 +129,39 @@ def test_recomputing_activations_leaves_the_gradient_of_the_renderer_as_it_is():
     assert any(gradient.abs().max() > 0 for gradient in kept.values())
     for name, gradient in kept.items():
         torch.testing.assert_close(recomputed[name], gradient, rtol=1e-6, atol=0)
+
+
+def learned(config: EngineConfig, adapter: AdapterConfig, recompute: bool, trains: tuple[str, ...]):
+    """The losses and gradients of three steps of a student whose renderer has few weights; and that student."""
+    base = tiny_student().config.backbone
+    student = tiny_student(
+        backbone=replace(base, gradient_checkpointing=recompute), adapter=adapter, render=replace(SMALL, hidden=4)
+    ).train()
+    student.set_trainable(trains)
+    stage = StageConfig("s", trains, ("mqa",))
+    engine = make_engine(student, parameter_groups(student.named_parts(), stage), config, 1)
+    batch, seen = student.renderer.collate([make_clip(), make_clip(seed=2)]), []
+    for _ in range(3):
+        loss = engine.loss(batch, ["which?"] * 2, ["wave", "bow"])
+        engine.backward(loss)
+        seen.append((float(loss.detach()), engine.step(dict.fromkeys(trains, 1e-2))))
+    return seen, student
+
+
+@pytest.mark.parametrize("trains", [("renderer", "projector", "language_adapter"), ("language_adapter",)])
+@pytest.mark.parametrize(
+    ("adapter", "recompute"), [(AdapterConfig(kind="full"), False), (AdapterConfig(kind="lora", rank=16), True)]
+)
+def test_where_zero_3_shares_weights_they_are_gathered_for_their_module_and_let_go_and_no_other_has_hooks(
+    adapter, recompute, trains, monkeypatch
+):
+    monkeypatch.setattr(engine_module, "_KEPT_WHOLE", 100)
+    seen, student = learned(EngineConfig(zero_stage=3), adapter, recompute, trains)
+    plain, _ = learned(EngineConfig(kind="plain"), adapter, recompute, trains)
+    assert seen == [pytest.approx(step, rel=1e-4) for step in plain]
+    shared = {id(weight) for weight in student.parameters() if not weight.ds_persist}
+    assert len(shared) > 20
+    assert {weight.ds_status.name for weight in student.parameters() if id(weight) in shared} == {"NOT_AVAILABLE"}
+    for module in student.modules():
+        holds = any(id(weight) in shared for weight in module.parameters(recurse=False))
+        assert (len(module._forward_pre_hooks) > 0) == (holds or module is student), type(module).__name__
