@@ -1,5 +1,7 @@
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,8 +11,9 @@ from torch import nn
 from skeletonllm.errors import ConfigError
 from skeletonllm.model.student import PARTS
 from skeletonllm.train.config import EngineConfig, LearningRates, StageConfig
-from skeletonllm.train.engine import learning_rate_factor, make_engine, parameter_groups
+from skeletonllm.train.engine import init_distributed, learning_rate_factor, make_engine, parameter_groups
 from tests.makers import make_clip
+from tests.ranks import run_ranks
 from tests.students import folder_student, write_internvl
 
 # torch has new names for what DeepSpeed calls.
@@ -168,3 +171,49 @@ def test_activations_are_made_twice_where_they_are_not_kept_and_every_gradient_i
     for part in ("exp_avg:renderer.", "exp_avg:mllm.model.multi_modal_projector.", "exp_avg:mllm.model.language_model."):
         assert any(values.abs().max() > 0 for name, values in kept.items() if name.startswith(part))
     torch.testing.assert_close(recomputed, kept, rtol=1e-6, atol=0)
+
+
+def learnt_in_16_bits(internvl: Path, folder: Path) -> dict[str, Any]:
+    """What a rank sees of four steps and of two and two under each ZeRO, and rank 0 of the plain loop with all clips."""
+    rank, found = init_distributed()[0], {}
+
+    def train(name, seeds, start=0, **how):
+        student = folder_student(internvl, dtype="bfloat16", gradient_checkpointing=True).train()
+        student.set_trainable(PARTS)
+        groups = parameter_groups(student.named_parts(), replace(STAGE, trains=PARTS))
+        engine = make_engine(student, groups, EngineConfig(**how), len(seeds))
+        files = [folder / f"{name}-{writer}" for writer in range(engine.world_size)]
+        if start:
+            engine.load_state(files)
+        batch = student.renderer.collate([make_clip(f"c{seed}", seed=seed) for seed in seeds])
+        losses = []
+        for step in range(start, 4):
+            loss = engine.loss(batch, ["which?"] * len(seeds), ["wave"] * len(seeds))
+            engine.backward(loss)
+            engine.step(vars(STAGE.learning_rates))
+            losses.append(float(loss.detach()))
+            if step == 1:
+                engine.save_state(files[rank])
+        return losses, {part: {w.dtype for w in some.values()} for part, some in student.named_parts().items()}
+
+    if rank == 0:
+        found["plain"] = train("plain", (0, 1), kind="plain")
+    for zero_stage in range(4):
+        straight, types = train(str(zero_stage), (rank,), zero_stage=zero_stage)
+        resumed, _ = train(str(zero_stage), (rank,), start=2, zero_stage=zero_stage)
+        found[zero_stage] = straight, types, resumed
+    return found
+
+
+@pytest.mark.slow
+def test_on_two_ranks_a_model_of_16_bits_learns_like_in_the_plain_loop_with_its_trained_parts_in_float32(tmp_path):
+    first, second = run_ranks(2, learnt_in_16_bits, write_internvl(tmp_path / "internvl"), tmp_path)
+    plain, _ = first["plain"]
+    assert plain[-1] < plain[0]
+    for zero_stage in range(4):
+        for losses, types, resumed in (first[zero_stage], second[zero_stage]):
+            assert resumed == losses[2:]
+            assert types == dict.fromkeys(PARTS, {torch.float32})
+        both = torch.tensor([first[zero_stage][0], second[zero_stage][0]]).mean(0)
+        # ZeRO 3 adds gradients up in another order, and sums of 16 bits are rounded each time.
+        assert both.tolist() == pytest.approx(plain, rel=1e-3), zero_stage
