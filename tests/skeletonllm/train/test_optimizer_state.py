@@ -83,22 +83,44 @@ def test_frozen_parts_cost_no_optimiser_state(kind, zero_stage):
     assert 2 * num_trained <= kept <= 2 * num_trained + padding
 
 
-@pytest.mark.parametrize("zero_stage", [1, 3])
-def test_offloading_changes_where_things_wait_and_no_loss(zero_stage):
-    def losses(**more):
-        student = tiny_student().train()
-        student.set_trainable(tuple(RATES))
-        groups = parameter_groups(student.named_parts(), StageConfig("s", tuple(RATES), ("mqa",)))
-        engine = make_engine(student, groups, EngineConfig(zero_stage=zero_stage, **more), 1)
-        batch, found = student.renderer.collate([make_clip()]), []
-        for _ in range(3):
-            loss = engine.loss(batch, ["which?"], ["wave"])
-            engine.backward(loss)
-            engine.step(RATES)
-            found.append(float(loss.detach()))
-        return found
+def offloaded(zero_stage, offload, folder, start=0, stop=3):
+    """The losses of some steps, each saved; and what DeepSpeed has put off the accelerator."""
+    student = tiny_student().train()
+    student.set_trainable(tuple(RATES))
+    groups = parameter_groups(student.named_parts(), StageConfig("s", tuple(RATES), ("mqa",)))
+    engine = make_engine(student, groups, EngineConfig(zero_stage=zero_stage, offload=offload), 1)
+    if start:
+        engine.load_state([folder / str(start)])
+    batch, losses = student.renderer.collate([make_clip()]), []
+    for step in range(start, stop):
+        loss = engine.loss(batch, ["which?"], ["wave"])
+        engine.backward(loss)
+        engine.step(RATES)
+        engine.save_state(folder / str(step + 1))
+        losses.append(float(loss.detach()))
+    theirs = vars(engine._engine.optimizer)
+    flags = {"optimizer": ("cpu_offload", "offload_optimizer"), "weights": ("offload_param",)}
+    return losses, {what for what, names in flags.items() if any(theirs.get(name) for name in names)}
 
-    here = losses()
-    assert losses(offload="optimizer") == pytest.approx(here, rel=1e-6)
-    if zero_stage == 3:
-        assert losses(offload="optimizer_and_weights") == pytest.approx(here, rel=1e-6)
+
+@pytest.mark.parametrize(
+    ("zero_stage", "offload", "waiting"),
+    [
+        (1, "optimizer", {"optimizer"}),
+        (2, "optimizer", {"optimizer"}),
+        (3, "optimizer", {"optimizer"}),
+        (3, "optimizer_and_weights", {"optimizer", "weights"}),
+    ],
+)
+def test_offloading_changes_where_things_wait_and_no_loss_also_when_a_run_is_taken_up(
+    zero_stage, offload, waiting, tmp_path
+):
+    here, nothing = offloaded(zero_stage, "nothing", tmp_path / "here")
+    there, found = offloaded(zero_stage, offload, tmp_path / "there")
+    assert (nothing, found) == (set(), waiting)
+    assert there == pytest.approx(here, rel=1e-6)
+    last = load_file(tmp_path / "there" / "3")
+    assert offloaded(zero_stage, offload, tmp_path / "there", start=2)[0] == there[2:]
+    again = load_file(tmp_path / "there" / "3")
+    assert last.keys() == again.keys()
+    assert all(torch.equal(again[key], values) for key, values in last.items())

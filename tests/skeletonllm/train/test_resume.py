@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from skeletonllm.train.stage import fingerprint_of
+from skeletonllm.train.checkpoint import verify
+from skeletonllm.train.metrics import read_metrics
+from skeletonllm.train.stage import fingerprint_of, run_stage
 from tests.ranks import run_ranks
 from tests.skeletonllm.train.runs import Trained, make_run, train, weights, with_zero
 
@@ -66,3 +68,14 @@ def test_a_run_is_the_same_on_more_workers_and_another_one_with_another_batch(ro
         replace(run, seed=2),
     ):
         assert fingerprint_of(other) != fingerprint_of(run)
+
+
+def test_the_best_checkpoint_of_a_run_is_still_there_in_the_end(root):
+    # The highest loss: the first step has it, whatever comes.
+    run = make_run(root / "data", 5, checkpoint_every=1, keep_last=2, keep_best=1, best_is="highest", kind="plain")
+    run_stage(run, root / "best")
+    losses = {row["step"]: row["train/loss"] for row in read_metrics(root / "best" / "metrics.jsonl")}
+    best = max(losses, key=losses.__getitem__)
+    assert best < 4
+    saved = [verify(folder) for folder in sorted((root / "best" / "checkpoints").glob("step_*"))]
+    assert [(meta.step, meta.metrics["train/loss"]) for meta in saved] == [(n, losses[n]) for n in (best, 4, 5)]
