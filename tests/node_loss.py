@@ -1,6 +1,6 @@
 """Take a machine away from a Ray cluster of two at work, and give it another: what is made must be the same.
 
-`python -m tests.node_loss`, or one half of it, `python -m tests.node_loss ingest`. The machines are those of Ray's own test
+`python -m tests.node_loss`, or a part of it, `python -m tests.node_loss ingest`. The machines are those of Ray's own test
 cluster, all on this one; what is expected is made undisturbed, without Ray.
 """
 
@@ -28,6 +28,13 @@ _INGEST = IngestConfig(files_per_shard=8, max_rejected=0.5)
 _NUM_RECORDINGS, _NUM_DIFFERENT = 160, 8
 _NUM_THERE = 3  # shards, when the machine is lost
 _NUM_STEPS = 30
+# So that a machine which falls silent is given up in seconds.
+_HEALTH_CHECKS = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
 
 
 def say(what: str) -> None:
@@ -36,13 +43,14 @@ def say(what: str) -> None:
 
 
 @contextmanager
-def two_machines() -> Iterator[Any]:
+def two_machines(**system: int) -> Iterator[Any]:
     """A cluster of a head and one machine more, which this process will join; one CPU each."""
     import ray
     from ray.cluster_utils import Cluster
 
     before = dict(os.environ)
-    cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    options = {"num_cpus": 1, "include_dashboard": False, "_system_config": system}
+    cluster: Any = Cluster(initialize_head=True, head_node_args=options)
     cluster.add_node(num_cpus=1)
     # It is this machine, by the address that others would use.
     os.environ.update(RAY_ADDRESS=cluster.address, SKELETONLLM_RAY_INSECURE="1")
@@ -79,6 +87,30 @@ def lose_ingest(root: Path) -> None:
     assert content(made) == expected
     assert not list((root / "cluster").rglob("*.tmp"))
     say("the same data set, and no other file")
+
+
+def silence_ingest(root: Path) -> None:
+    """Let a machine fall silent with the shard that it makes, and come back when all is done."""
+    source = write_source(root / "source")
+    expected = content(ingest.run(source, root / "alone", _INGEST))
+    say(f"ingested undisturbed, {len(shards(root / 'alone'))} shards")
+    with two_machines(**_HEALTH_CHECKS) as cluster, ThreadPoolExecutor(1) as elsewhere:
+        (other,) = cluster.worker_nodes
+        ingesting = elsewhere.submit(ingest.run, source, root / "cluster", _INGEST, "ray")
+        stop_at_work(other, ingesting)
+        silent = [raylet(other), *descendants(raylet(other))]
+        for pid in silent:
+            os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        say("a machine is silent")
+        made = ingesting.result()
+        say(f"ingested, {time.monotonic() - began:.0f} s later")
+        for pid in silent:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(5)
+    assert content(made) == expected
+    assert not list((root / "cluster").rglob("*.tmp"))
+    say("the same data set, and no other file, also after it came back")
 
 
 def write_source(folder: Path) -> Path:
@@ -154,19 +186,19 @@ def lose_training(root: Path) -> None:
     say("the same weights, and no process is left")
 
 
-_HALVES = {"ingest": lose_ingest, "training": lose_training}
+_PARTS = {"ingest": lose_ingest, "silence": silence_ingest, "training": lose_training}
 
 
 def main() -> None:
     """Do it and say what was found."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("half", nargs="?", choices=list(_HALVES), help="one of them; by default both")
+    parser.add_argument("part", nargs="?", choices=list(_PARTS), help="one of them; by default all")
     given = parser.parse_args()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     logging.basicConfig(level=logging.WARNING)
-    for name in [given.half] if given.half else _HALVES:
+    for name in [given.part] if given.part else _PARTS:
         with tempfile.TemporaryDirectory() as place:
-            _HALVES[name](Path(place))
+            _PARTS[name](Path(place))
 
 
 if __name__ == "__main__":
