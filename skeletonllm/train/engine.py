@@ -207,7 +207,7 @@ class DeepSpeedEngine:
         idle = [
             module
             for module in student.modules()
-            if module is not student and all(weight.ds_persist for weight in module.parameters(recurse=False))  # pyright: ignore[reportAttributeAccessIssue]  DeepSpeed puts it there
+            if module is not student and all(vars(weight)["ds_persist"] for weight in module.parameters(recurse=False))
         ]
         hooks = {id(hooks) for module in idle for hooks in (module._forward_pre_hooks, module._forward_hooks)}
         offload = self._engine.optimizer.parameter_offload
