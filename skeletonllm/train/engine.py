@@ -204,10 +204,11 @@ class DeepSpeedEngine:
         and rank 0 alone draws pictures, where they would make it wait for the other ranks. Gradients have hooks of their
         own.
         """
+        kept = {id(weight) for weight in self._engine.optimizer.persistent_parameters}
         idle = [
             module
             for module in student.modules()
-            if module is not student and all(vars(weight)["ds_persist"] for weight in module.parameters(recurse=False))
+            if module is not student and all(id(weight) in kept for weight in module.parameters(recurse=False))
         ]
         hooks = {id(hooks) for module in idle for hooks in (module._forward_pre_hooks, module._forward_hooks)}
         offload = self._engine.optimizer.parameter_offload

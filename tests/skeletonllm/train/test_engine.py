@@ -225,9 +225,9 @@ def test_on_two_ranks_a_model_of_16_bits_learns_like_in_the_plain_loop_with_its_
     for zero_stage in range(4):
         for losses, types, resumed in (first[zero_stage], second[zero_stage]):
             assert resumed == losses[2:]
-            assert types == dict.fromkeys(PARTS, {torch.float32})
+            assert types == {part: {torch.float32} for part in PARTS}
         both = torch.tensor([first[zero_stage][0], second[zero_stage][0]]).mean(0)
-        # ZeRO 3 adds gradients up in another order, and sums of 16 bits are rounded each time.
+        # Sums of 16 bits are rounded each time; ZeRO 3 drifts by 4e-4, less than bfloat16 from float32.
         assert both.tolist() == pytest.approx(plain, rel=1e-3), zero_stage
 
 
