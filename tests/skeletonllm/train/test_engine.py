@@ -40,7 +40,13 @@ class Toy(nn.Module):
 
 
 def losses(
-    kind: str, zero_stage: int = 1, accumulation: int = 1, start: int = 0, stop: int = 6, folder=None, clipping: float = 1.0
+    kind: str,
+    zero_stage: int = 1,
+    accumulation: int = 1,
+    start: int = 0,
+    stop: int = 6,
+    folder=None,
+    clipping: float = 1.0,
 ):
     toy = Toy()
     config = EngineConfig(
@@ -168,7 +174,11 @@ def test_activations_are_made_twice_where_they_are_not_kept_and_every_gradient_i
 
     (once, kept), (twice, recomputed) = one_step(False), one_step(True)
     assert (once, twice) == ({"vision": 1, "language": 1}, {"vision": 2, "language": 2})
-    for part in ("exp_avg:renderer.", "exp_avg:mllm.model.multi_modal_projector.", "exp_avg:mllm.model.language_model."):
+    for part in (
+        "exp_avg:renderer.",
+        "exp_avg:mllm.model.multi_modal_projector.",
+        "exp_avg:mllm.model.language_model.",
+    ):
         assert any(values.abs().max() > 0 for name, values in kept.items() if name.startswith(part))
     torch.testing.assert_close(recomputed, kept, rtol=1e-6, atol=0)
 
@@ -213,7 +223,7 @@ def test_on_two_ranks_a_model_of_16_bits_learns_like_in_the_plain_loop_with_its_
     for zero_stage in range(4):
         for losses, types, resumed in (first[zero_stage], second[zero_stage]):
             assert resumed == losses[2:]
-            assert types == dict.fromkeys(PARTS, {torch.float32})
+            assert types == {part: {torch.float32} for part in PARTS}
         both = torch.tensor([first[zero_stage][0], second[zero_stage][0]]).mean(0)
         # ZeRO 3 adds gradients up in another order, and sums of 16 bits are rounded each time.
         assert both.tolist() == pytest.approx(plain, rel=1e-3), zero_stage
