@@ -51,7 +51,9 @@ def test_a_worker_that_is_asked_where_it_is_shows_its_stacks_and_goes_on_until_i
     said = log.read_text()
     assert "most recent call first" in said
     assert said.index("in train") < said.index("in run_stage") < said.index("in main")
-    assert newest(folder / "checkpoints")[1].step > shown
+    found = newest(folder / "checkpoints")
+    assert found is not None
+    assert found[1].step > shown
 
 
 def test_a_process_waits_longer_for_another_than_the_launcher_for_a_step_also_in_groups_that_deepspeed_makes():
