@@ -97,20 +97,21 @@ def hang(run: RunConfig, folder: Path) -> Path:
     """Launch at once, and stop a trainer as if it hung; the checkpoint that is made in the end."""
     from pipelines.launch import launch
 
-    before, log = saved(folder), folder / "log.txt"
+    before, passed, log = saved(folder), steps(folder), folder / "log.txt"
     begins = log.stat().st_size
 
     def said() -> str:
         return log.read_bytes()[begins:].decode()
 
     def stop_a_trainer() -> None:
-        wait_for(lambda: f"going on from step {before} " in said() and steps(folder) > before, 240, "a step more")
+        wait_for(lambda: steps(folder) > passed, 600, "a step more")
         os.kill(trainers()[0], signal.SIGSTOP)
 
     stopper = threading.Thread(target=stop_a_trainer)
     stopper.start()
     made = launch(replace(run, engine=replace(run.engine, hang_after_s=5.0)), folder.parents[1])
     stopper.join()
+    assert f"going on from step {before} " in said()
     assert "where rank 0 " in said()
     assert "where rank 1 " in said()
     print(f"launched again: from step {before}, and again when a trainer hung", flush=True)
