@@ -8,6 +8,9 @@ import jsonschema
 import pytest
 import ray.autoscaler
 import yaml
+from ray.autoscaler._private.kuberay import node_provider
+
+from pipelines.launch.supervise import GRACE_S
 
 INFRA = Path(__file__).parents[2] / "infra"
 
@@ -107,7 +110,6 @@ JOB = exactly(
         "jobId": TEXT,
         "submissionMode": {"enum": ["K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"]},
         "backoffLimit": COUNT,
-        "activeDeadlineSeconds": COUNT,
         "shutdownAfterJobFinishes": {"const": True},
         "ttlSecondsAfterFinished": COUNT,
         "rayClusterSpec": CLUSTER,
@@ -176,15 +178,44 @@ def test_the_groups_can_grow_and_a_gpu_is_paid_for_only_while_it_is_wanted():
     assert groups["gpu"]["minReplicas"] == 0
 
 
+def made_for_pods() -> dict[tuple[str, str], dict]:
+    """What kubernetes.yaml describes, by kind and name."""
+    described = yaml.safe_load_all((INFRA / "kubernetes.yaml").read_text())
+    return {(one["kind"], one["metadata"]["name"]): one for one in described}
+
+
 def test_what_pods_need_is_made_before_them():
-    made = {
-        (one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all((INFRA / "kubernetes.yaml").read_text())
-    }
-    assert made == {
+    assert set(made_for_pods()) == {
         ("Namespace", "skeletonllm"),
         ("ServiceAccount", "skeletonllm"),
+        ("ServiceAccount", "skeletonllm-head"),
         ("PersistentVolumeClaim", "skeletonllm-work"),
     }
+
+
+def test_the_autoscaler_has_the_token_that_it_opens_and_no_other_pod_has_one():
+    assert node_provider.IN_CLUSTER_TOKEN_PATH == "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    accounts = {name: one for (kind, name), one in made_for_pods().items() if kind == "ServiceAccount"}
+    head, *workers = pods("raycluster")
+    assert accounts[head["serviceAccountName"]]["automountServiceAccountToken"]
+    for pod in (*workers, *pods("rayjob")):
+        assert not accounts[pod["serviceAccountName"]]["automountServiceAccountToken"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_pod_with_a_gpu_is_let_onto_its_nodes_and_has_the_time_to_save(name):
+    for pod in pods(name):
+        if "nvidia.com/gpu" in pod["containers"][0]["resources"]["limits"]:
+            assert pod["terminationGracePeriodSeconds"] > 2 * GRACE_S
+            assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
+
+
+def test_what_machines_share_is_mounted_before_their_containers_start_whose_user_may_read_the_token():
+    cluster = read("cluster")
+    assert any("mount " in command for command in cluster["initialization_commands"])
+    assert "setup_commands" not in cluster
+    assert "--user=0" in cluster["docker"]["run_options"]
+    assert list(cluster["file_mounts"]) == ["/root/.ray/auth_token"]
 
 
 def submitted(tmp_path: Path, *command: str, **environment: str) -> list[str]:
