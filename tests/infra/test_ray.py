@@ -129,11 +129,15 @@ def read(name: str) -> dict:
     return yaml.safe_load((INFRA / "ray" / f"{name}.yaml").read_text())
 
 
-def pods(name: str) -> list[dict]:
+def groups_of(name: str) -> list[dict]:
+    """The head, then the workers."""
     spec = read(name)["spec"]
     cluster = spec.get("rayClusterSpec", spec)
-    groups = [cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", ())]
-    return [group["template"]["spec"] for group in groups]
+    return [cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", ())]
+
+
+def pods(name: str) -> list[dict]:
+    return [group["template"]["spec"] for group in groups_of(name)]
 
 
 def test_the_autoscaler_knows_every_key_of_the_cluster_file():
@@ -165,10 +169,19 @@ def test_every_pod_has_its_work_folder_shared_memory_within_its_limit_and_asks_f
         mounted = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
         assert mounted["/work"]["persistentVolumeClaim"]["claimName"] == "skeletonllm-work"
         memory = container["resources"]["limits"]["memory"]
+        shared = mounted["/dev/shm"]["emptyDir"]["sizeLimit"]
         assert container["resources"]["requests"]["memory"] == memory
-        assert int(mounted["/dev/shm"]["emptyDir"]["sizeLimit"].removesuffix("Gi")) < int(memory.removesuffix("Gi"))
+        assert int(shared.removesuffix("Gi")) < int(memory.removesuffix("Gi"))
         wants_gpu = "nvidia.com/gpu" in container["resources"]["limits"]
         assert wants_gpu == container["image"].endswith(":gpu")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_object_store_fits_into_shared_memory(name):
+    for group in groups_of(name):
+        (shared,) = [one["emptyDir"] for one in group["template"]["spec"]["volumes"] if "emptyDir" in one]
+        size = int(shared["sizeLimit"].removesuffix("Gi")) * 2**30
+        assert int(group["rayStartParams"]["object-store-memory"]) < size
 
 
 def test_the_groups_can_grow_and_a_gpu_is_paid_for_only_while_it_is_wanted():
