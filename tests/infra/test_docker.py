@@ -107,6 +107,13 @@ def test_packages_are_compiled_pinned_and_leave_no_lists_behind(file):
             assert "rm -rf /var/lib/apt/lists/*" in one.rest
 
 
+def test_ray_up_finds_what_it_calls_inside_the_container(file):
+    ran = " ".join(one.rest for one in stages(file)[""] if one.name == "RUN")
+    assert re.search(r"\brsync\b", ran)
+    assert "PATH=/opt/venv/bin:$PATH' >/etc/profile.d/" in ran  # its commands are those of a login shell
+    assert "boto3" in file.read_text()
+
+
 def test_what_is_run_at_the_start_is_there_and_is_shell(file):
     (entry,) = {one.rest for one in instructions(file) if one.name == "ENTRYPOINT"}
     script = ROOT / entry.strip('[]"').removeprefix("/opt/skeletonllm/")
