@@ -4,6 +4,7 @@
 # its supervisor starts both again. RAY_NODE_CPUS and RAY_NODE_GPUS say how much it lends to the cluster: nothing, by default.
 set -u
 [ -n "${RAY_HEAD:-}" ] || exec "$@"
+set -m  # else a shell makes what it starts beside it ignore SIGINT, by which Prefect's worker stops itself
 
 # Nothing is drained when it is asked to end: its one driver has ended before it.
 RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0 ray start --address="$RAY_HEAD" --num-cpus="${RAY_NODE_CPUS:-0}" \

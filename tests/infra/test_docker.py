@@ -170,6 +170,14 @@ def test_the_command_is_told_when_its_container_is_asked_to_stop(tmp_path):
     assert process.returncode == 5
 
 
+def test_the_command_may_be_interrupted(tmp_path):
+    ask = "import signal; print(signal.getsignal(signal.SIGINT).__name__)"
+    assert (
+        joined(tmp_path, "exec sleep 60", sys.executable, "-c", ask).communicate(timeout=30)[0]
+        == "default_int_handler\n"
+    )
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_node_ends_when_the_head_of_its_cluster_is_killed():
