@@ -15,9 +15,10 @@ RUN pip install --no-cache-dir uv==0.13.9 && uv venv /opt/venv
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 WORKDIR /opt/skeletonllm
 # What it depends on changes seldom and is large: a layer of its own, made from the names alone.
+# Not the project's own needs: Prefect's workers for Kubernetes and Docker; boto3, by which `ray up` starts AWS's machines.
 COPY pyproject.toml ./
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv pip install --torch-backend=cpu -r pyproject.toml "prefect-kubernetes>=0.7,<1" "prefect-docker>=0.7,<1"
+    uv pip install --torch-backend=cpu -r pyproject.toml "prefect-kubernetes>=0.7,<1" "prefect-docker>=0.7,<1" "boto3>=1.35,<2"
 COPY README.md LICENSE ./
 COPY flows flows
 COPY pipelines pipelines
@@ -26,12 +27,14 @@ RUN --mount=type=cache,target=/root/.cache/uv uv pip install --no-deps -e . \
     && python -m compileall -q flows pipelines skeletonllm
 
 FROM base AS runtime
-# g++ compiles the rasteriser for the CPU that it finds, at first use; wget is what KubeRay's own probes call.
+# g++ compiles the rasteriser for the CPU that it finds, at first use; wget is what KubeRay's own probes call; rsync and a
+# PATH for login shells are what `ray up` needs in a container.
 RUN apt-get update \
-    && apt-get install --no-install-recommends -y g++ wget \
+    && apt-get install --no-install-recommends -y g++ rsync wget \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --create-home --shell /usr/sbin/nologin skeletonllm \
-    && install -d -o skeletonllm /work
+    && install -d -o skeletonllm /work \
+    && echo 'PATH=/opt/venv/bin:$PATH' >/etc/profile.d/skeletonllm.sh
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/skeletonllm /opt/skeletonllm
 COPY infra /opt/skeletonllm/infra

@@ -10,9 +10,10 @@ ENV VIRTUAL_ENV=/opt/venv \
     DO_NOT_TRACK=1 \
     PREFECT_SERVER_ANALYTICS_ENABLED=false \
     RAY_USAGE_STATS_ENABLED=0
-# python3-dev: what is compiled at first use needs Python's headers.
+# python3-dev: what is compiled at first use needs Python's headers. wget is what KubeRay's own probes call; rsync and a PATH
+# for login shells are what `ray up` needs in a container.
 RUN apt-get update \
-    && apt-get install --no-install-recommends -y g++ ninja-build python3 python3-dev python3-venv wget \
+    && apt-get install --no-install-recommends -y g++ ninja-build python3 python3-dev python3-venv rsync wget \
     && rm -rf /var/lib/apt/lists/*
 
 FROM base AS build
@@ -20,9 +21,10 @@ RUN python3 -m venv /opt/venv && pip install --no-cache-dir uv==0.13.9
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 WORKDIR /opt/skeletonllm
 # What it depends on changes seldom and is large: a layer of its own, made from the names alone.
+# Not the project's own needs: Prefect's workers for Kubernetes and Docker; boto3, by which `ray up` starts AWS's machines.
 COPY pyproject.toml ./
 RUN --mount=type=cache,target=/root/.cache/uv \
-    uv pip install --torch-backend=cu130 -r pyproject.toml "prefect-kubernetes>=0.7,<1" "prefect-docker>=0.7,<1"
+    uv pip install --torch-backend=cu130 -r pyproject.toml "prefect-kubernetes>=0.7,<1" "prefect-docker>=0.7,<1" "boto3>=1.35,<2"
 COPY README.md LICENSE ./
 COPY flows flows
 COPY pipelines pipelines
@@ -32,7 +34,8 @@ RUN --mount=type=cache,target=/root/.cache/uv uv pip install --no-deps -e . \
 
 FROM base AS runtime
 RUN useradd --uid 10001 --create-home --shell /usr/sbin/nologin skeletonllm \
-    && install -d -o skeletonllm /work
+    && install -d -o skeletonllm /work \
+    && echo 'PATH=/opt/venv/bin:$PATH' >/etc/profile.d/skeletonllm.sh
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/skeletonllm /opt/skeletonllm
 COPY infra /opt/skeletonllm/infra

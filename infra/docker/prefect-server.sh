@@ -3,4 +3,4 @@
 set -eu
 PREFECT_SERVER_DATABASE_PASSWORD="$(cat "$PREFECT_DATABASE_PASSWORD_FILE")"
 export PREFECT_SERVER_DATABASE_PASSWORD
-exec prefect server start --host 0.0.0.0 --port 4200
+exec prefect server start

@@ -83,9 +83,13 @@ def test_volumes_networks_and_scripts_are_there(compose, services):
         script = service.get("entrypoint", ["", ""])[1]
         if script.startswith("/opt/skeletonllm/"):
             assert (INFRA.parent / script.removeprefix("/opt/skeletonllm/")).exists()
-    # A run's driver and the cluster's nodes must see the same work folder.
-    assert "work:/work" in services["worker"]["volumes"]
-    assert "work:/work" in services["ray-head"]["volumes"]
+    # A run's driver and the cluster's nodes must see the same work folder and the same recordings.
+    assert services["worker"]["volumes"] == services["ray-head"]["volumes"]
+    for folder in ("SKELETONLLM_SOURCE", "SKELETONLLM_WORKDIR"):
+        place = services["worker"]["environment"][folder]
+        assert any(
+            place.startswith(volume.removesuffix(":ro").split(":")[-1]) for volume in services["worker"]["volumes"]
+        )
 
 
 def test_a_server_that_starts_again_still_knows_who_holds_a_slot(services):

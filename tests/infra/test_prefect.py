@@ -36,14 +36,13 @@ def described() -> dict[str, Any]:
 
 
 def template(kind: str) -> dict[str, Any]:
-    """The job template of a pool: ours for Kubernetes, else the one that Prefect brings along."""
-    if kind == "kubernetes":
-        return json.loads((PREFECT / "kubernetes.json").read_text())
+    """The job template of a pool: the one that Prefect brings along for processes, else ours."""
+    if kind != "process":
+        return json.loads((PREFECT / f"{kind}.json").read_text())
     import prefect
 
     known = Path(prefect.__file__).parent / "server/api/collections_data/views/aggregate-worker-metadata.json"
-    collection = {"process": "prefect", "docker": "prefect-docker"}[kind]
-    return json.loads(known.read_text())[collection][kind]["default_base_job_configuration"]
+    return json.loads(known.read_text())["prefect"][kind]["default_base_job_configuration"]
 
 
 @pytest.mark.parametrize("kind", ["process", "docker", "kubernetes"])
@@ -52,10 +51,27 @@ def test_the_variables_of_each_pool_are_known_to_its_kind_of_worker(kind):
     jsonschema.validate(pool["job_variables"], {**variables, "additionalProperties": False})
 
 
-def test_the_template_for_kubernetes_declares_what_it_uses_and_uses_what_it_declares():
-    ours = template("kubernetes")
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_a_template_of_ours_declares_what_it_uses_and_uses_what_it_declares(kind):
+    ours = template(kind)
     used = re.findall(r"{{ (\w+) }}", json.dumps(ours["job_configuration"]))
     assert set(used) == set(ours["variables"]["properties"])
+
+
+def test_a_container_has_more_shared_memory_than_docker_gives_by_itself():
+    from docker.models.containers import RUN_HOST_CONFIG_KWARGS
+
+    given = described()["definitions"]["pools"]["docker"]["job_variables"]["container_create_kwargs"]
+    assert given["shm_size"] == "4g"
+    assert set(given) <= set(RUN_HOST_CONFIG_KWARGS)
+
+
+def test_a_pod_that_trains_finds_a_node_with_a_gpu_and_has_the_time_to_save():
+    from pipelines.launch.supervise import GRACE_S
+
+    pod = template("kubernetes")["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] > 2 * GRACE_S
+    assert [toleration["key"] for toleration in pod["tolerations"]] == ["nvidia.com/gpu"]
 
 
 def test_any_of_the_pools_can_be_the_one_of_all_deployments():

@@ -8,6 +8,9 @@ import jsonschema
 import pytest
 import ray.autoscaler
 import yaml
+from ray.autoscaler._private.kuberay import node_provider
+
+from pipelines.launch.supervise import GRACE_S
 
 INFRA = Path(__file__).parents[2] / "infra"
 
@@ -107,7 +110,6 @@ JOB = exactly(
         "jobId": TEXT,
         "submissionMode": {"enum": ["K8sJobMode", "HTTPMode", "SidecarMode", "InteractiveMode"]},
         "backoffLimit": COUNT,
-        "activeDeadlineSeconds": COUNT,
         "shutdownAfterJobFinishes": {"const": True},
         "ttlSecondsAfterFinished": COUNT,
         "rayClusterSpec": CLUSTER,
@@ -127,11 +129,15 @@ def read(name: str) -> dict:
     return yaml.safe_load((INFRA / "ray" / f"{name}.yaml").read_text())
 
 
-def pods(name: str) -> list[dict]:
+def groups_of(name: str) -> list[dict]:
+    """The head, then the workers."""
     spec = read(name)["spec"]
     cluster = spec.get("rayClusterSpec", spec)
-    groups = [cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", ())]
-    return [group["template"]["spec"] for group in groups]
+    return [cluster["headGroupSpec"], *cluster.get("workerGroupSpecs", ())]
+
+
+def pods(name: str) -> list[dict]:
+    return [group["template"]["spec"] for group in groups_of(name)]
 
 
 def test_the_autoscaler_knows_every_key_of_the_cluster_file():
@@ -163,10 +169,19 @@ def test_every_pod_has_its_work_folder_shared_memory_within_its_limit_and_asks_f
         mounted = {mount["mountPath"]: volumes[mount["name"]] for mount in container["volumeMounts"]}
         assert mounted["/work"]["persistentVolumeClaim"]["claimName"] == "skeletonllm-work"
         memory = container["resources"]["limits"]["memory"]
+        shared = mounted["/dev/shm"]["emptyDir"]["sizeLimit"]
         assert container["resources"]["requests"]["memory"] == memory
-        assert int(mounted["/dev/shm"]["emptyDir"]["sizeLimit"].removesuffix("Gi")) < int(memory.removesuffix("Gi"))
+        assert int(shared.removesuffix("Gi")) < int(memory.removesuffix("Gi"))
         wants_gpu = "nvidia.com/gpu" in container["resources"]["limits"]
         assert wants_gpu == container["image"].endswith(":gpu")
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_object_store_fits_into_shared_memory(name):
+    for group in groups_of(name):
+        (shared,) = [one["emptyDir"] for one in group["template"]["spec"]["volumes"] if "emptyDir" in one]
+        size = int(shared["sizeLimit"].removesuffix("Gi")) * 2**30
+        assert int(group["rayStartParams"]["object-store-memory"]) < size
 
 
 def test_the_groups_can_grow_and_a_gpu_is_paid_for_only_while_it_is_wanted():
@@ -176,15 +191,44 @@ def test_the_groups_can_grow_and_a_gpu_is_paid_for_only_while_it_is_wanted():
     assert groups["gpu"]["minReplicas"] == 0
 
 
+def made_for_pods() -> dict[tuple[str, str], dict]:
+    """What kubernetes.yaml describes, by kind and name."""
+    described = yaml.safe_load_all((INFRA / "kubernetes.yaml").read_text())
+    return {(one["kind"], one["metadata"]["name"]): one for one in described}
+
+
 def test_what_pods_need_is_made_before_them():
-    made = {
-        (one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all((INFRA / "kubernetes.yaml").read_text())
-    }
-    assert made == {
+    assert set(made_for_pods()) == {
         ("Namespace", "skeletonllm"),
         ("ServiceAccount", "skeletonllm"),
+        ("ServiceAccount", "skeletonllm-head"),
         ("PersistentVolumeClaim", "skeletonllm-work"),
     }
+
+
+def test_the_autoscaler_has_the_token_that_it_opens_and_no_other_pod_has_one():
+    assert node_provider.IN_CLUSTER_TOKEN_PATH == "/var/run/secrets/kubernetes.io/serviceaccount/token"
+    accounts = {name: one for (kind, name), one in made_for_pods().items() if kind == "ServiceAccount"}
+    head, *workers = pods("raycluster")
+    assert accounts[head["serviceAccountName"]]["automountServiceAccountToken"]
+    for pod in (*workers, *pods("rayjob")):
+        assert not accounts[pod["serviceAccountName"]]["automountServiceAccountToken"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_pod_with_a_gpu_is_let_onto_its_nodes_and_has_the_time_to_save(name):
+    for pod in pods(name):
+        if "nvidia.com/gpu" in pod["containers"][0]["resources"]["limits"]:
+            assert pod["terminationGracePeriodSeconds"] > 2 * GRACE_S
+            assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
+
+
+def test_what_machines_share_is_mounted_before_their_containers_start_whose_user_may_read_the_token():
+    cluster = read("cluster")
+    assert any("mount " in command for command in cluster["initialization_commands"])
+    assert "setup_commands" not in cluster
+    assert "--user=0" in cluster["docker"]["run_options"]
+    assert list(cluster["file_mounts"]) == ["/root/.ray/auth_token"]
 
 
 def submitted(tmp_path: Path, *command: str, **environment: str) -> list[str]:
