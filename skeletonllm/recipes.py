@@ -164,7 +164,7 @@ def internvl3_8b() -> Recipe:
             recognition,
         ),
         fixed=replace(recognition, name="fixed_renderer", epochs=6.0),
-        engine=EngineConfig(kind="deepspeed", zero_stage=1, num_workers=2, checkpoint_every=1000),
+        engine=EngineConfig(kind="deepspeed", zero_stage=1, num_workers=2, needs_gpu=True, checkpoint_every=1000),
     )
 
 

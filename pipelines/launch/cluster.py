@@ -44,8 +44,9 @@ class _Share:
         path = Path(file)
         return path.read_text() if path.exists() else ""
 
-    def start(self, folder: str, num: int, first: int, world_size: int, address: str) -> None:
-        self._workers = Workers(Path(folder), num, first, world_size, address)
+    def start(self, folder: str, num: int, first: int, world_size: int, address: str, threads: str | None) -> None:
+        # Ray has set OMP_NUM_THREADS here, to the cores that it counts for all the workers of this machine.
+        self._workers = Workers(Path(folder), num, first, world_size, address, threads)
 
     def codes(self) -> list[int | None]:
         return self._workers.codes()
@@ -80,9 +81,9 @@ class ClusterWorkers:
         from ray.exceptions import RayError
 
         start_ray()
-        gpus = float(ray.cluster_resources().get("GPU", 0))
+        # An autoscaler may have none yet, and brings some only if they are asked for.
         self._bundle: dict[str, float] = {"CPU": engine.num_workers}
-        if gpus:
+        if engine.needs_gpu or ray.cluster_resources().get("GPU", 0):
             self._bundle["GPU"] = engine.num_workers
         self._shares: list[Any] = []
         self._group = self._take_name(engine, name, wait)
@@ -140,9 +141,12 @@ class ClusterWorkers:
             self._shares.append(share.options(scheduling_strategy=place, **options).remote())
         self._check_folder(folder)
         address = ray.get(self._shares[0].address.remote())
-        num, size = engine.num_workers, engine.num_workers * engine.num_nodes
+        num, threads = engine.num_workers, os.environ.get("OMP_NUM_THREADS")
         ray.get(
-            [one.start.remote(str(folder), num, node * num, size, address) for node, one in enumerate(self._shares)]
+            [
+                one.start.remote(str(folder), num, node * num, engine.world_size, address, threads)
+                for node, one in enumerate(self._shares)
+            ]
         )
 
     def _check_folder(self, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import signal
 import threading
 import time
@@ -13,7 +14,7 @@ from typing import Any
 from pipelines.launch.cluster import ClusterWorkers, NodeLost, wants_cluster
 from pipelines.launch.failures import failure, kernel_kills
 from pipelines.launch.runs import DONE, read_done
-from pipelines.launch.workers import LOG, Workers, free_address
+from pipelines.launch.workers import LOG, Workers, extensions_folder, free_address
 from pipelines.locks import only_one
 from skeletonllm.errors import CheckpointError, SkeletonLLMError
 from skeletonllm.log import Tick, progress
@@ -21,14 +22,15 @@ from skeletonllm.plain import to_plain, write_whole
 from skeletonllm.shards.manifest import CheckpointRef, read_manifest
 from skeletonllm.train import checkpoint
 from skeletonllm.train.config import RunConfig
-from skeletonllm.train.metrics import METRICS, read_metrics
-from skeletonllm.train.worker import CORPUS, ERROR, RUN, STOPPED
+from skeletonllm.train.metrics import METRICS, NewMetrics, read_metrics
+from skeletonllm.train.worker import CORPUS, ERROR, GONE_BACK, RUN, STOPPED
 
 logger = logging.getLogger(__name__)
 
 _POLL_S = 0.3
 # What the other ranks may take to fail after the first one.
 _OTHERS_S = 2.0
+_COMPILES_WITHIN_S = 1200.0
 # How often workers are started again without coming further.
 _MAX_VAIN = 2
 
@@ -114,6 +116,9 @@ def _run_workers(run: RunConfig, folder: Path, name: str, wait: bool) -> None:
                     ) from lost
                 logger.warning("stage %s: %s; starting again from the last checkpoint", run.stage.name, lost)
                 continue
+            if GONE_BACK in codes:  # all do it together; the log says why, and the second time is an error
+                logger.warning("stage %s: went back, see skipped.json; going on in new processes", run.stage.name)
+                continue
             if all(code == 0 for code in codes):
                 return
             if all(code in (0, STOPPED) for code in codes):
@@ -124,36 +129,39 @@ def _run_workers(run: RunConfig, folder: Path, name: str, wait: bool) -> None:
 def _forget_last_start(folder: Path) -> None:
     (folder / ERROR).unlink(missing_ok=True)
     # Who was killed while torch compiled an extension has left a lock, which the next would wait for, for ever.
-    for lock in (folder / "torch_extensions").rglob("lock"):
-        lock.unlink()
+    for lock in extensions_folder(folder).rglob("lock"):
+        with suppress(FileNotFoundError):
+            if time.time() - lock.stat().st_mtime > _COMPILES_WITHIN_S:
+                lock.unlink()
 
 
 def _start(run: RunConfig, folder: Path, name: str, on_cluster: bool, wait: bool) -> Workers | ClusterWorkers:
     if on_cluster:
         return ClusterWorkers(folder, run.engine, name, wait)
-    return Workers(folder, run.engine.num_workers, 0, run.engine.num_workers, free_address())
+    num = run.engine.num_workers
+    return Workers(folder, num, 0, num, free_address(), os.environ.get("OMP_NUM_THREADS"))
 
 
 def _watch(run: RunConfig, folder: Path, workers: Workers | ClusterWorkers, tick: Tick) -> list[int | None]:
     """How each of the workers ended; whatever happens, none is left."""
     metrics, engine = folder / METRICS, run.engine
-    size, moved_at = _size(metrics), time.monotonic()
+    size, moved_at, shown = _size(metrics), time.monotonic(), _Shown(metrics, tick)
     allowed, setting = max(engine.start_within_s, engine.hang_after_s), "start_within_s"
     try:
         while None in (codes := workers.codes()):
-            if any(code not in (None, 0, STOPPED) for code in codes):
+            if any(code not in (None, 0, STOPPED, GONE_BACK) for code in codes):
                 # The others wait for the one that failed, for ever or until they fail in turn.
                 time.sleep(_OTHERS_S)
                 return [code if code is not None else 0 for code in workers.codes()]
             before, size = size, _size(metrics)
             if size > before:  # at a start it is cut to where it goes on
                 allowed, setting, moved_at = engine.hang_after_s, "hang_after_s", time.monotonic()
-                _show(folder, tick)
+                shown.look()
             elif time.monotonic() - moved_at > allowed:
                 workers.show_stacks()
                 raise _Hang(f"no step for {allowed:g} s, engine.{setting}")
             time.sleep(_POLL_S)
-        _show(folder, tick)
+        shown.look()
         return codes
     except BaseException as error:
         # Ctrl-C, a SIGTERM and a cancelled flow raise more than Exception, and want the run saved.
@@ -197,13 +205,19 @@ def _num_steps(run: RunConfig) -> int:
     return num_steps(examples, stage.batch_size, stage.epochs, stage.max_steps)
 
 
-def _show(folder: Path, tick: Tick) -> None:
-    rows = read_metrics(folder / METRICS)
-    if rows:
-        last = rows[-1]
-        measured = [row["renderer/speed_color"] for row in rows if "renderer/speed_color" in row]
-        shown = f", motion shows {measured[-1]:.3f}" if measured else ""
-        tick(int(last["step"]), f"loss {last['train/loss']:.3f}{shown}")
+class _Shown:
+    """Progress as `metrics.jsonl` tells it, of which each line is read once."""
+
+    def __init__(self, metrics: Path, tick: Tick) -> None:
+        self._new, self._tick, self._motion = NewMetrics(metrics), tick, ""
+
+    def look(self) -> None:
+        rows = self._new()
+        for row in rows:
+            if "renderer/speed_color" in row:
+                self._motion = f", motion shows {row['renderer/speed_color']:.3f}"
+        if rows:
+            self._tick(int(rows[-1]["step"]), f"loss {rows[-1]['train/loss']:.3f}{self._motion}")
 
 
 @contextmanager

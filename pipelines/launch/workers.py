@@ -29,9 +29,12 @@ class Workers:
         first: rank of the first.
         world_size: how many there are on all machines.
         address: where the first rank of all listens, `host:port`.
+        threads: of each; by default its share of the cores. Sums depend on it in the last bits.
     """
 
-    def __init__(self, folder: Path, num: int, first: int, world_size: int, address: str) -> None:
+    def __init__(
+        self, folder: Path, num: int, first: int, world_size: int, address: str, threads: str | None = None
+    ) -> None:
         host, port = address.rsplit(":", 1)
         self._log, self._first = folder / LOG, first
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -48,11 +51,8 @@ class Workers:
                         "MASTER_PORT": port,
                         LAUNCHER: str(os.getpid()),
                         "TOKENIZERS_PARALLELISM": "false",
-                        # Each rank's share of the cores, unless who shares the machine said less. Sums depend on it in
-                        # the last bits.
-                        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")
-                        or str(max(1, (os.cpu_count() or 1) // num)),
-                        "TORCH_EXTENSIONS_DIR": str(folder / "torch_extensions"),
+                        "OMP_NUM_THREADS": threads or str(max(1, num_cores() // num)),
+                        "TORCH_EXTENSIONS_DIR": str(extensions_folder(folder)),
                     }
                     command = [sys.executable, "-m", "skeletonllm.train.worker", str(folder)]
                     # A session of its own, so that it can be ended with all that it has started.
@@ -92,6 +92,21 @@ class Workers:
                 os.killpg(process.pid, signal.SIGKILL)
         for process in self._processes:
             process.wait()
+
+
+def extensions_folder(folder: Path) -> Path:
+    """Where torch keeps what it compiles on a GPU machine, which takes minutes: for all runs of a work folder together."""
+    told = os.environ.get("TORCH_EXTENSIONS_DIR")
+    return Path(told) if told else folder.parents[1] / "torch_extensions"
+
+
+def num_cores() -> int:
+    """Cores that this process may use: those of the machine, or what its container is allowed."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # not in a container, no limit, or an older kernel
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
 
 
 def free_address(host: str = "127.0.0.1") -> str:

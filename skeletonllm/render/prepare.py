@@ -49,6 +49,12 @@ class PreparedClip:
     center_m: Float32[np.ndarray, " 3"]
     half_width_m: np.float32
 
+    @property
+    def num_bytes(self) -> int:
+        """Of its arrays."""
+        arrays = (self.positions, self.confidence, self.roots, self.turns)
+        return sum(array.nbytes for array in arrays if array is not None)
+
 
 def prepare(clip: Clip) -> PreparedClip:
     """Put a clip in its canonical place and a camera in front of it.

@@ -27,6 +27,9 @@ class EngineConfig:
     """Processes on each machine, one per GPU where there are GPUs."""
     num_nodes: int = 1
     """Machines. More than one are those of the Ray cluster at RAY_ADDRESS; they must share the work folder."""
+    needs_gpu: bool = False
+    """Whether a machine without GPUs is refused, and one with some is waited for where a cluster has none yet; else GPUs
+    are taken where there are any."""
     gradient_accumulation: int = 1
     gradient_clipping: float = 1.0
     checkpoint_every: int = 100

@@ -22,7 +22,7 @@ class Meter:
         self._seconds: dict[str, float] = {}
         self._losses: dict[str, list[Tensor]] = {}
         self._on_gpu = torch.cuda.is_available()
-        self._exact = not self._on_gpu
+        self._exact, self._part = not self._on_gpu, ""
         renderer = getattr(student, "renderer", None)
         if isinstance(renderer, nn.Module):
             renderer.register_forward_pre_hook(lambda *_: self._begin_render())
@@ -36,8 +36,9 @@ class Meter:
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
         """What is done within it is a part of the step."""
-        started = self._now()
+        started, self._part = self._now(), name
         yield
+        self._part = ""
         self._seconds[name] = self._seconds.get(name, 0.0) + self._now() - started
 
     def hear(self, kinds: Sequence[str]) -> None:
@@ -67,7 +68,8 @@ class Meter:
         self._rendering = self._now()
 
     def _end_render(self) -> None:
-        self._seconds["render"] = self._seconds.get("render", 0.0) + self._now() - self._rendering
+        if self._part == "forward":  # else somebody draws a picture
+            self._seconds["render"] = self._seconds.get("render", 0.0) + self._now() - self._rendering
 
     def _now(self) -> float:
         if self._exact and self._on_gpu:

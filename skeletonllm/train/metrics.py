@@ -1,6 +1,7 @@
 """The numbers of a run: `metrics.jsonl`, which the guards and resuming rely on, and TensorBoard where it is asked for."""
 
 import json
+import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,13 +28,35 @@ class MetricsFile:
 
 def read_metrics(path: Path) -> list[dict[str, int | float]]:
     """The rows of a `metrics.jsonl`; a line cut by a kill is left out."""
+    return _rows(path.read_bytes()) if path.exists() else []
+
+
+class NewMetrics:
+    """The rows that were added to a `metrics.jsonl` since the last call; all of them, where it was cut meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+
+    def __call__(self) -> list[dict[str, int | float]]:
+        """New rows, in their order."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) < self._read:
+                self._read = 0
+            file.seek(self._read)
+            whole = file.read().rpartition(b"\n")[0]
+        self._read += len(whole) + 1 if whole else 0
+        return _rows(whole)
+
+
+def _rows(lines: bytes) -> list[dict[str, int | float]]:
     rows = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
+    for line in lines.splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
     return rows
 
 

@@ -1,6 +1,5 @@
 """One stage of training on one rank: the student, its data and engine put together, resumed and run."""
 
-import gc
 import logging
 import math
 import time
@@ -9,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cachetools import LRUCache
 
-from skeletonllm.errors import ConfigError
+from skeletonllm.errors import BackendError, ConfigError
 from skeletonllm.model.config import TINY
 from skeletonllm.model.student import SkeletonLLM
 from skeletonllm.plain import digest, to_plain
 from skeletonllm.render.diagnosis import diagnose
+from skeletonllm.render.prepare import PreparedClip
 from skeletonllm.skeleton.clip import Clip
 from skeletonllm.train import checkpoint
 from skeletonllm.train.checkpoint import CHECKPOINTS, FORMAT_VERSION, CheckpointMeta, Kept
@@ -33,13 +34,13 @@ from skeletonllm.train.ranks import Ranks
 logger = logging.getLogger(__name__)
 
 VERSION = 3
-# Prepared clips that a rank keeps from step to step, at about 100 kB each.
-_MAX_PREPARED = 8192
+# Prepared clips that a rank keeps from step to step; the oldest goes first.
+_PREPARED_BYTES = 2**30
 # Clips whose Gaussians are asked how they react to motion.
 _DIAGNOSED = 4
 # Settings of the engine that change no weight, but for the rounding of sums: a run goes on when they were changed.
 _HOW = (
-    *("zero_stage", "offload", "num_workers", "num_nodes", "gradient_accumulation", "tensorboard"),
+    *("zero_stage", "offload", "num_workers", "num_nodes", "needs_gpu", "gradient_accumulation", "tensorboard"),
     *("hang_after_s", "start_within_s", "grace_s"),
     *("checkpoint_every", "keep_last", "keep_best", "best_by", "best_is"),
 )
@@ -59,8 +60,6 @@ def run_stage(
 ) -> Path:
     """Train one stage on this rank, going on from the newest whole checkpoint in `folder`.
 
-    Where it goes wrong, it goes back to the last checkpoint, or to its start, and skips the examples that did it.
-
     Args:
         run: all that the result depends on.
         folder: of the run; holds `metrics.jsonl`, `checkpoints/`, what is skipped, and pictures.
@@ -72,16 +71,21 @@ def run_stage(
 
     Raises:
         ConfigError: the settings cannot work, or it goes wrong again from the same checkpoint.
+        GoBack: it went wrong. Which examples it skips is written down; a new process goes on from the checkpoint before
+            them. Not this one, for DeepSpeed leaves its copies of the weights behind.
         Stopped: it was asked to; it is saved.
     """
+    if run.engine.needs_gpu and not torch.cuda.is_available():
+        raise BackendError(
+            "engine.needs_gpu is set, and torch sees no GPU on this machine (`skeletonllm doctor` says why); train on one "
+            "that has some, or --set engine.needs_gpu=false"
+        )
     ranks = Ranks(*init_distributed()) if run.engine.kind == "deepspeed" else Ranks()
-    while True:
-        try:
-            return _run(run, folder, corpus, stop, ranks)
-        except GoBack as wrong:
-            first, last, why = wrong.first, wrong.last, wrong.why
-        gc.collect()  # the student and its engine are made anew
-        _go_back(run, folder, range(first, last + 1), why, ranks)
+    try:
+        return _run(run, folder, corpus, stop, ranks)
+    except GoBack as wrong:
+        _write_skipped(run, folder, range(wrong.first, wrong.last + 1), wrong.why, ranks)
+        raise
 
 
 def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[[], bool], ranks: Ranks) -> Path:
@@ -109,14 +113,15 @@ def _run(run: RunConfig, folder: Path, corpus: list[str] | None, stop: Callable[
     guard = ranks.first(Guard([row for row in before if row["step"] <= start], len(skipped)))
     writer = _Writer(run, student, engine, folder, position, ranks, watch, album, data.start)
 
-    prepared: dict[str, Any] = {}
+    prepared = LRUCache[str, PreparedClip](_PREPARED_BYTES, getsizeof=lambda one: one.num_bytes)
 
-    def prepare(clip: Clip) -> Any:
-        if len(prepared) >= _MAX_PREPARED:
-            prepared.clear()
-        if clip.clip_id not in prepared:
-            prepared[clip.clip_id] = student.renderer.prepare(clip)
-        return prepared[clip.clip_id]
+    def prepare(clip: Clip) -> PreparedClip:
+        found = prepared.get(clip.clip_id)
+        if found is None:
+            found = student.renderer.prepare(clip)
+            if found.num_bytes <= prepared.maxsize:
+                prepared[clip.clip_id] = found
+        return found
 
     def collate(batch: Batch, chances: Sequence[torch.Generator]) -> tuple[Any, ...]:
         frames = student.renderer.collate([prepare(clip) for clip in batch.clips], chances)
@@ -151,7 +156,7 @@ def _data(run: RunConfig, skipped: Sequence[Skipped]) -> StageData:
     return data
 
 
-def _go_back(run: RunConfig, folder: Path, steps: Sequence[int], why: str, ranks: Ranks) -> None:
+def _write_skipped(run: RunConfig, folder: Path, steps: Sequence[int], why: str, ranks: Ranks) -> None:
     """Write down, on one rank, that these steps' examples are skipped, from the newest checkpoint before them on."""
     failure = ""
     if ranks.rank == 0:

@@ -19,6 +19,8 @@ ERROR = "error.txt"
 LAUNCHER = "SKELETONLLM_LAUNCHER_PID"
 # The exit code of a run that was asked to stop: saved, it goes on when it is started again (EX_TEMPFAIL).
 STOPPED = 75
+# That of a run that goes on from an earlier checkpoint, in new processes, without the examples that it skips from now on.
+GONE_BACK = 76
 # Makes a process write the stacks of all its threads into the log.
 SHOW_STACKS = signal.SIGUSR1
 
@@ -27,7 +29,7 @@ def main(arguments: list[str]) -> int:
     """Train the stage that `RUN_FOLDER/run.json` describes.
 
     Returns:
-        0, or `STOPPED` after a SIGTERM, with the run saved.
+        0; `STOPPED` after a SIGTERM, with the run saved; `GONE_BACK` where new processes should go on.
     """
     die_with_parent()
     faulthandler.enable()
@@ -36,7 +38,7 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     from skeletonllm.log import set_up_logging
     from skeletonllm.plain import from_plain
-    from skeletonllm.train.guards import Stopped
+    from skeletonllm.train.guards import GoBack, Stopped
     from skeletonllm.train.stage import run_stage
 
     folder = Path(arguments[0])
@@ -49,6 +51,8 @@ def main(arguments: list[str]) -> int:
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return STOPPED
+    except GoBack:
+        return GONE_BACK
     except Exception as error:  # whatever it is, the launcher says it in one sentence; the log has the traceback
         # The first rank that fails says why; the disk may be full.
         with contextlib.suppress(OSError), (folder / ERROR).open("x") as said:

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -18,9 +19,11 @@ from pipelines.launch.failures import failure
 from skeletonllm.errors import CheckpointError, SkeletonLLMError
 from skeletonllm.model.student import SkeletonLLM
 from skeletonllm.plain import from_plain, to_plain
+from skeletonllm.shards.reader import ShardReader
 from skeletonllm.shards.schema import EXAMPLES
 from skeletonllm.train import checkpoint as checkpoints
 from skeletonllm.train.config import EngineConfig, RunConfig, StageConfig
+from skeletonllm.train.data import StageData
 from skeletonllm.train.metrics import read_metrics
 from tests.makers import make_clip, write_clips, write_dataset
 from tests.students import ACTIONS, tiny_student
@@ -107,6 +110,28 @@ def test_a_trained_stage_whose_checkpoint_was_damaged_since_trains_its_end_again
     assert "projector.safetensors: missing or changed" in caplog.text
     assert mended.path != str(damaged.parent)
     assert weights(mended.path) == weights(straight.path)
+
+
+@pytest.mark.slow
+def test_a_run_with_examples_that_are_no_numbers_goes_back_once_in_new_processes_and_ends(run, tmp_path, caplog):
+    longer = replace(run, stage=replace(run.stage, max_steps=8))
+    rows = ShardReader(run.examples).table().to_pylist() * 2
+    poisoned = StageData(run.clips, write_examples(tmp_path / "whole", rows), longer.stage, run.seed)
+    for step in (3, 4, 5):
+        for row in poisoned.rows(step):
+            rows[row]["weight"] = math.nan
+    made = launch(replace(longer, examples=write_examples(tmp_path / "data", rows)), tmp_path, list(ACTIONS))
+    (skipped,) = json.loads((Path(made.path).parents[1] / "skipped.json").read_text())
+    assert (skipped["back_to"], skipped["steps"], skipped["starts"]) == (2, [4, 5, 6], [12, 16, 20])
+    assert "warmup: went back, see skipped.json; going on in new processes" in caplog.text
+    metrics = read_metrics(Path(made.path).parents[1] / "metrics.jsonl")
+    assert [row["step"] for row in metrics] == list(range(1, 9))
+    assert metrics[-1]["guard/rollbacks"] == 1
+    assert all(math.isfinite(row["train/loss"]) for row in metrics)
+
+
+def write_examples(root, rows):
+    return write_dataset(root, "examples_warmup", pa.Table.from_pylist(rows, schema=EXAMPLES))
 
 
 @pytest.mark.slow
@@ -228,7 +253,6 @@ def test_ranks_that_hang_are_shown_ended_and_started_again_to_the_same_weights(r
 def test_a_run_that_never_comes_to_a_step_is_started_again_a_few_times_then_it_is_an_error(run, tmp_path, monkeypatch):
     """In place of the trainer stands one that does nothing."""
     from pipelines.launch import supervise
-    from skeletonllm.train.stage import fingerprint_of
 
     started = []
 
@@ -245,15 +269,20 @@ def test_a_run_that_never_comes_to_a_step_is_started_again_a_few_times_then_it_i
             self._processes = [process]
 
     monkeypatch.setattr(supervise, "Workers", Idle)
-    build = tmp_path / "warmup" / fingerprint_of(run)[:12] / "torch_extensions" / "op"
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR")
+    build = tmp_path / "torch_extensions" / "op"
     build.mkdir(parents=True)
-    (build / "lock").touch()  # left by who was killed while it compiled
+    (build / "lock").touch()
+    long_ago = time.time() - 1300
+    os.utime(build / "lock", (long_ago, long_ago))  # left by who was killed while it compiled
+    (tmp_path / "torch_extensions" / "lock").touch()  # of one that compiles now
     idle = replace(run, engine=replace(run.engine, hang_after_s=0.5, start_within_s=1.0))
     with pytest.raises(
         SkeletonLLMError, match=r"no step for 1 s, .*start_within_s; started again 2 times without .*log"
     ):
         launch(idle, tmp_path)
     assert not (build / "lock").exists()
+    assert (tmp_path / "torch_extensions" / "lock").exists()
     assert len(started) == 3
     assert "waits_for_ever" in (started[0] / "log.txt").read_text()
     assert not [pid for pid in children_of(os.getpid()) if b"waits_for_ever" in command_of(pid)]
