@@ -115,7 +115,7 @@ def test_a_trained_stage_whose_checkpoint_was_damaged_since_trains_its_end_again
 @pytest.mark.slow
 def test_a_run_with_examples_that_are_no_numbers_goes_back_once_in_new_processes_and_ends(run, tmp_path, caplog):
     longer = replace(run, stage=replace(run.stage, max_steps=8))
-    rows = ShardReader(run.examples).table().to_pylist() * 2
+    rows = [dict(row) for row in ShardReader(run.examples).table().to_pylist() * 4]
     poisoned = StageData(run.clips, write_examples(tmp_path / "whole", rows), longer.stage, run.seed)
     for step in (3, 4, 5):
         for row in poisoned.rows(step):
