@@ -1,3 +1,5 @@
+from typing import Any
+
 from skeletonllm.train.config import EngineConfig
 from skeletonllm.train.worker import leave_hangs_to_launcher
 from tests.ranks import run_ranks
@@ -14,5 +16,5 @@ def _waits() -> list[float]:
 
     leave_hangs_to_launcher(EngineConfig(hang_after_s=7200.0))
     dist.init_process_group("gloo")
-    groups = (dist.group.WORLD, dist.new_group([0]))
+    groups: list[Any] = [dist.group.WORLD, dist.new_group([0])]
     return [group._get_backend(torch.device("cpu")).options._timeout.total_seconds() for group in groups]
