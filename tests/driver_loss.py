@@ -2,7 +2,7 @@
 
 `python -m tests.driver_loss`. The machines are Ray's own test cluster on this one; two ranks, one on each, train the tiny
 student. Who launched it is asked to stop once, and once killed; meanwhile a second launch is refused, also from another
-folder; then a trainer hangs. The weights must be those of the same run undisturbed on one machine.
+folder, or waits; then a trainer hangs. The weights must be those of the same run undisturbed on one machine.
 """
 
 import json
@@ -15,12 +15,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from skeletonllm.plain import from_plain, to_plain
+from skeletonllm.shards.manifest import CheckpointRef
 from skeletonllm.train import checkpoint as checkpoints
 from skeletonllm.train.config import RunConfig
 from skeletonllm.train.metrics import read_metrics
@@ -55,9 +57,11 @@ def main() -> None:
             spread = replace(run, engine=replace(run.engine, num_nodes=2))
             folder = root / "cluster" / Path(alone.path).parents[1].relative_to(root / "alone")
             ask_driver_to_stop(spread, folder)
-            kill_driver(spread, folder, root / "another")
-            made = hang(spread, folder)
-            assert weights(made) == weights(Path(alone.path))
+            with ThreadPoolExecutor(1) as elsewhere:
+                joined = kill_driver(spread, folder, root / "another", elsewhere)
+                assert weights(Path(joined.result().path)) == weights(Path(alone.path))
+            print("who waited for it has the same weights", flush=True)
+            assert weights(hang(spread, folder)) == weights(Path(alone.path))
             print("the same weights", flush=True)
     finally:
         ray.shutdown()
@@ -76,8 +80,10 @@ def ask_driver_to_stop(run: RunConfig, folder: Path) -> None:
     print(f"asked to stop: saved at step {saved(folder)}", flush=True)
 
 
-def kill_driver(run: RunConfig, folder: Path, another: Path) -> None:
-    """Twice more it is launched in vain; when it is killed its trainers go."""
+def kill_driver(run: RunConfig, folder: Path, another: Path, elsewhere: Executor) -> Future[CheckpointRef]:
+    """Twice more it is launched in vain; when it is killed its trainers go, and who waits for it trains."""
+    from pipelines.launch import launch
+
     before = steps(folder)
     with driver_of(run, folder.parents[1]) as driver:
         wait_for(lambda: steps(folder) >= before + 3, 240, "three steps more", driver)
@@ -85,12 +91,16 @@ def kill_driver(run: RunConfig, folder: Path, another: Path) -> None:
         for root in (folder.parents[1], another):
             refused(run, root)
         assert len(trainers()) == 2
+        joined = elsewhere.submit(launch, run, another, wait=True)
+        time.sleep(1)
+        assert not joined.done()
         assert driver.poll() is None
     began = time.monotonic()
-    wait_for(lambda: not trainers(), _GONE_WITHIN_S, "the end of the trainers")
+    wait_for(lambda: not trainers(folder), _GONE_WITHIN_S, "the end of the trainers")
     print(f"killed after step {steps(folder)}: no trainer {time.monotonic() - began:.1f} s later", flush=True)
     assert steps(folder) < _NUM_STEPS
     assert not (folder / "done.json").exists()
+    return joined
 
 
 def hang(run: RunConfig, folder: Path) -> Path:
@@ -109,7 +119,7 @@ def hang(run: RunConfig, folder: Path) -> Path:
 
     stopper = threading.Thread(target=stop_a_trainer)
     stopper.start()
-    made = launch(replace(run, engine=replace(run.engine, hang_after_s=5.0)), folder.parents[1])
+    made = launch(replace(run, engine=replace(run.engine, hang_after_s=10.0)), folder.parents[1])
     stopper.join()
     assert f"going on from step {before} " in said()
     assert "where rank 0 " in said()
@@ -155,9 +165,9 @@ def drive(root: Path) -> None:
     launch(from_plain(RunConfig, json.loads((root / "run.json").read_text()), "run"), root)
 
 
-def trainers() -> list[int]:
-    """Training processes of this cluster."""
-    return descendants(os.getpid(), "train.worker")
+def trainers(folder: Path | str = "train.worker") -> list[int]:
+    """Training processes of this cluster, or of one run."""
+    return descendants(os.getpid(), str(folder))
 
 
 def steps(folder: Path) -> int:

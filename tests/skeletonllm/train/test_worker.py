@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,5 +68,5 @@ def _waits() -> list[float]:
 
     leave_hangs_to_launcher(EngineConfig(hang_after_s=7200.0))
     dist.init_process_group("gloo")
-    groups = (dist.group.WORLD, dist.new_group([0]))
+    groups: list[Any] = [dist.group.WORLD, dist.new_group([0])]
     return [group._get_backend(torch.device("cpu")).options._timeout.total_seconds() for group in groups]
