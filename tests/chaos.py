@@ -1,5 +1,7 @@
 """Kill what a retraining runs on, one thing after another: it must end in the same, leave no process and block nothing.
 
+Two that are asked for at once must train and promote once.
+
 `python -m tests.chaos` starts a Prefect server, a worker and a Ray cluster of two nodes, retrains once undisturbed, then
 once for each thing that is killed (SIGKILL) at a random moment, started again as a supervisor would, and asked again.
 """
@@ -197,6 +199,10 @@ class Cluster:
             run = self.retrain(source, workdir)
         raise AssertionError(f"four runs ended as {ended}; see {self.place}")
 
+    def num_promotions(self) -> int:
+        """How often a retraining came as far as to promote, or not."""
+        return _answered(f"{self.api}/artifacts/count", {"artifacts": {"key": {"any_": ["promotion"]}}})
+
     def blocked(self) -> int:
         """Slots of the deployment that somebody holds."""
         deployment = _answered(f"{self.api}/deployments/name/retrain/retrain")
@@ -246,6 +252,19 @@ def disturb(cluster: Cluster, name: str, source: Path, workdir: Path, at: int) -
     time.sleep(5)
     cluster.revive()
     return cluster.finish(source, workdir, run)
+
+
+def fire_twice(cluster: Cluster, source: Path, workdir: Path) -> list[str]:
+    """Retrain by the deployment and by hand at the same moment, past the deployment's own limit; how both ended."""
+    before = cluster.num_promotions()
+    code = "import sys; from flows.retrain import retrain; retrain(*sys.argv[1:], cross_format=['bvh'])"
+    command = [sys.executable, "-c", code, str(source), str(workdir), "smoke"]
+    with (cluster.place / "by-hand.log").open("ab") as log:
+        by_hand = subprocess.Popen(command, env=cluster.environment, cwd=ROOT, stdout=log, stderr=log)
+    ended = cluster.finish(source, workdir, cluster.retrain(source, workdir))
+    assert by_hand.wait(_RUN_TIMEOUT_S) == 0, (cluster.place / "by-hand.log").read_text()[-2000:]
+    assert cluster.num_promotions() == before + 1
+    return [*ended, "done"]
 
 
 def check(cluster: Cluster, workdir: Path, expected: dict[str, Any]) -> None:
@@ -346,6 +365,10 @@ def main() -> None:
         ended = cluster.finish(source, place / "undisturbed", cluster.retrain(source, place / "undisturbed"))
         expected, last = result(place / "undisturbed"), milestones(place / "undisturbed")
         print(f"undisturbed: {', '.join(ended)}, {last} milestones, {time.monotonic() - started:.0f} s", flush=True)
+        ended = fire_twice(cluster, source, place / "twice")
+        check(cluster, place / "twice", expected)
+        took = f"{time.monotonic() - started:.0f} s"
+        print(f"fired twice at once: {', '.join(ended)}; promoted once, all the same, {took}", flush=True)
         for number in range(given.times):
             for name in given.kill:
                 at = random.Random(f"{given.seed}/{number}/{name}").randint(1, last - 2)
