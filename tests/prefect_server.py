@@ -48,10 +48,12 @@ def running(command: list[str], clients: Mapping[str, str], cwd: Path, log: Path
         _end(process)
 
 
-def run_deployment(clients: Mapping[str, str], cwd: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """`prefect deployment run build-teacher-chains`, and what came of it."""
+def run_deployment(
+    clients: Mapping[str, str], cwd: Path, *options: str, name: str = "build-teacher-chains"
+) -> subprocess.CompletedProcess[str]:
+    """`prefect deployment run NAME`, and what came of it."""
     watch = ("--watch", "--watch-interval", "1", "--watch-timeout", "280")
-    command = [str(BIN / "prefect"), "deployment", "run", "build-teacher-chains", *options, *watch]
+    command = [str(BIN / "prefect"), "deployment", "run", name, *options, *watch]
     return subprocess.run(command, env=clients, capture_output=True, text=True, cwd=cwd)
 
 

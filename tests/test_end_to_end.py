@@ -154,6 +154,22 @@ def test_renderers_can_be_compared_and_a_second_run_trains_nothing(finished, env
     assert [result["name"] for result in results] == ["learned", "jtm"]
 
 
+def test_one_stage_alone_is_found_done_or_says_why_it_is_trained_again(finished, environment, tmp_path):
+    workdir = Path(shutil.copytree(finished[0], tmp_path / "work"))
+    before = checkpoints(workdir)
+    alone = [str(BIN / "skeletonllm"), "train", "--workdir", str(workdir), "--stage", "cr_distill"]
+    found, again = (
+        subprocess.run([*alone, *settings], env=environment, capture_output=True, text=True, cwd=ROOT)
+        for settings in ([], ["--set", "stages.cr_distill.max_steps=2"])
+    )
+    assert found.returncode == again.returncode == 0, found.stderr[-3000:] + again.stderr[-3000:]
+    assert "is trained already, nothing to do" in found.stderr
+    assert "stage cr_distill is trained again: max_steps 4 -> 2" in again.stderr
+    assert checkpoints(workdir) == before
+    assert f"{workdir}/runs/cr_distill/" in found.stdout
+    assert "/checkpoints/step_000002." in again.stdout
+
+
 def written(workdir: Path) -> dict[Path, object]:
     """When each file was written; of those that are only touched when they are asked for, what they say."""
     files = [path for folder in ("data", "runs") for path in (workdir / folder).rglob("*.*") if path.is_file()]
@@ -205,6 +221,19 @@ def server(environment, tmp_path_factory) -> Iterator[dict[str, str]]:
 
 def said(done: subprocess.CompletedProcess[str], log: Path) -> str:
     return done.stdout[-2000:] + done.stderr[-2000:] + log.read_text()[-3000:]
+
+
+def test_prefect_deployment_run_train_stages_takes_the_stage_as_a_parameter(finished, server, tmp_path):
+    workdir, log = finished[0], tmp_path / "log"
+    before = checkpoints(workdir)
+    with served_flows(server, ROOT, log):
+        alone = ("--param", f"workdir={workdir}", "--param", "stage=cr_distill")
+        done = run_deployment(server, ROOT, *alone, name="train-stages")
+    assert done.returncode == 0, said(done, log)
+    assert "stage cr_distill: " in logged(server)
+    assert "is trained already, nothing to do" in logged(server)
+    assert checkpoints(workdir) == before
+    assert "first_batch.png" in artifacts(server)["checkpoint-cr-distill"]
 
 
 def test_prefect_deployment_run_build_teacher_chains_works_as_written(finished, server, tmp_path):

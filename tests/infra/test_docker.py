@@ -128,7 +128,8 @@ def joined(tmp_path: Path, ray: str, *command: str) -> subprocess.Popen[str]:
     (tmp_path / "ray").write_text(f"#!/bin/sh\n{ray}\n")
     (tmp_path / "ray").chmod(0o755)
     return subprocess.Popen(
-        [str(DOCKER / "join.sh"), *command],
+        # As in a container: whoever runs tests in the background may have them ignore it.
+        ["env", "--default-signal=INT", str(DOCKER / "join.sh"), *command],
         env={"PATH": f"{tmp_path}:/usr/bin:/bin", "RAY_HEAD": "head:6379"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

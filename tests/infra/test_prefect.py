@@ -67,10 +67,10 @@ def test_a_container_has_more_shared_memory_than_docker_gives_by_itself():
 
 
 def test_a_pod_that_trains_finds_a_node_with_a_gpu_and_has_the_time_to_save():
-    from pipelines.launch.supervise import GRACE_S
+    from skeletonllm.train.config import EngineConfig
 
     pod = template("kubernetes")["job_configuration"]["job_manifest"]["spec"]["template"]["spec"]
-    assert pod["terminationGracePeriodSeconds"] > 2 * GRACE_S
+    assert pod["terminationGracePeriodSeconds"] > 2 * EngineConfig().grace_s
     assert [toleration["key"] for toleration in pod["tolerations"]] == ["nvidia.com/gpu"]
 
 

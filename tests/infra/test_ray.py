@@ -10,7 +10,7 @@ import ray.autoscaler
 import yaml
 from ray.autoscaler._private.kuberay import node_provider
 
-from pipelines.launch.supervise import GRACE_S
+from skeletonllm.train.config import EngineConfig
 
 INFRA = Path(__file__).parents[2] / "infra"
 
@@ -219,7 +219,7 @@ def test_the_autoscaler_has_the_token_that_it_opens_and_no_other_pod_has_one():
 def test_a_pod_with_a_gpu_is_let_onto_its_nodes_and_has_the_time_to_save(name):
     for pod in pods(name):
         if "nvidia.com/gpu" in pod["containers"][0]["resources"]["limits"]:
-            assert pod["terminationGracePeriodSeconds"] > 2 * GRACE_S
+            assert pod["terminationGracePeriodSeconds"] > 2 * EngineConfig().grace_s
             assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
 
 

@@ -49,7 +49,12 @@ def worker(clients: Mapping[str, str], log: Path) -> Iterator[None]:
     """A worker that has made what it makes, and asks for runs."""
     with log.open("w") as said:
         process = subprocess.Popen(
-            ["bash", "infra/docker/worker.sh"], env=clients, stdout=said, stderr=said, cwd=ROOT, start_new_session=True
+            ["env", "--default-signal=INT", "bash", "infra/docker/worker.sh"],
+            env=clients,
+            stdout=said,
+            stderr=said,
+            cwd=ROOT,
+            start_new_session=True,
         )
     try:
         wait_for(lambda: process.poll() is not None or "started!" in log.read_text())

@@ -13,7 +13,9 @@ from skeletonllm.plain import to_plain
 from skeletonllm.shards.manifest import CheckpointRef, DatasetRef, Manifest, write_manifest
 from skeletonllm.shards.schema import CHAINS, PAIRS, SCHEMA_VERSION
 from skeletonllm.shards.writer import describe_shard, shard_name, write_shard
+from skeletonllm.train.checkpoint import FORMAT_VERSION, CheckpointMeta, Kept, save
 from skeletonllm.train.config import RunConfig
+from skeletonllm.train.ranks import Ranks
 from tests.makers import performed_clips, write_clips
 
 ACTIONS = ("kick", "wave")
@@ -39,13 +41,13 @@ def write_made(work: Workdir, name: str, table: pa.Table, step: Step, **changes)
 
 
 def finish(work: Workdir, run: RunConfig) -> CheckpointRef:
-    """A run of which only the folder and what it was told are there."""
+    """A run of which only the folder, what it was told and a checkpoint without weights are there."""
     from skeletonllm.train.stage import fingerprint_of
 
     fingerprint = fingerprint_of(run)
     folder = work.runs / run.stage.name / fingerprint[:12]
-    checkpoint = folder / "checkpoints" / "step_000004"
-    checkpoint.mkdir(parents=True)
+    meta = CheckpointMeta(FORMAT_VERSION, 4, 4, 64, run.stage.name, fingerprint, 1, {}, {})
+    checkpoint = save(folder / "checkpoints", meta, Path.mkdir, Path.touch, Path.touch, Ranks(), Kept())
     (folder / "run.json").write_text(json.dumps(to_plain(run)))
     (folder / "done.json").write_text(
         json.dumps({"fingerprint": fingerprint, "checkpoint": checkpoint.name, "launch_s": 1.0})
