@@ -209,7 +209,7 @@ class _Watch:
     def __init__(self, run: RunConfig, student: SkeletonLLM, clips: Sequence[Clip], device: torch.device) -> None:
         self._renderer = student.renderer
         self._trains = "renderer" in run.stage.trains
-        self._rate = run.stage.learning_rates.renderer
+        self._stage, self._rate = run.stage.name, run.stage.learning_rates.renderer
         self._batch = student.renderer.collate(clips).to(device)
         self._start = self._weights()
 
@@ -220,9 +220,9 @@ class _Watch:
         logger.info("%s%s", found.text(), f"; weights moved by {100 * moved:.1f} %" if self._trains else "")
         if self._trains and not found.shows_motion:
             logger.warning(
-                "motion cannot be seen in the frames: raise learning_rates.renderer (it is %g), or begin with "
-                "render.start=designed",
-                self._rate,
+                "motion cannot be seen in the frames: raise stages.%s.learning_rates.renderer (it is %g), or begin with "
+                "student.render.start=designed",
+                *(self._stage, self._rate),
             )
         return {**found.numbers(), **({"renderer/moved": moved} if self._trains else {})}
 
