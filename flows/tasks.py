@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -10,7 +9,7 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from pipelines import gallery, teach_plan
+from pipelines import gallery, run_summary, teach_plan
 from pipelines.choices import Choices, choose, remember
 from pipelines.executor import ExecutorName
 from pipelines.workdir import DEFAULT_WORKDIR, Workdir
@@ -65,21 +64,9 @@ def show_dataset(dataset: DatasetRef) -> None:
 
 
 def show_checkpoint(checkpoint: CheckpointRef) -> None:
-    """Publish where a checkpoint lies, and what else there is to see of its run, as an artifact of the run."""
-    folder = Path(checkpoint.path).parents[1]
-    names = (
-        "metrics.jsonl",
-        "first_batch.png",
-        "first_batch.txt",
-        "pictures",
-        "skipped.json",
-        "tensorboard",
-        "log.txt",
-    )
-    links = [f"* [{name}]({(folder / name).absolute().as_uri()})" for name in names if (folder / name).exists()]
+    """Publish a finished run's numbers, pictures and files as an artifact of the run."""
     create_markdown_artifact(
-        key=f"checkpoint-{checkpoint.name}".replace("_", "-"),
-        markdown="\n".join([f"**{checkpoint.name}** `{checkpoint.fingerprint[:12]}`\n\n`{checkpoint.path}`\n", *links]),
+        key=f"checkpoint-{checkpoint.name}".replace("_", "-"), markdown=run_summary.markdown_of(checkpoint)
     )
 
 
