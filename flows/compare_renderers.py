@@ -59,6 +59,6 @@ def compare_renderers(
             runs[variant.name].append((checkpoint, answer_tests(work, clips, checkpoint, told, executor)))
     path = work.path / "compare_renderers.json"
     (_, answers), *_ = runs[variants[0].name]
-    told = {"epochs": epochs, "hold_out": choices.hold_out, **compare.facts(answers)}
+    told = {"recipe": choices.described, "epochs": epochs, "hold_out": choices.hold_out, **compare.facts(answers)}
     compare.write_results(path, compare.collect(runs), told)
     return str(path)

@@ -10,7 +10,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.evaluate import evaluate
 from flows.ingest_clips import ingest_clips
-from flows.tasks import DEFAULT_WORKDIR, Choices, ExecutorName, Workdir, choose, pipeline_task
+from flows.tasks import DEFAULT_WORKDIR, Choices, ExecutorName, Workdir, choose, pipeline_task, remember
 from flows.train_stages import train_stages
 from pipelines import assemble, predict
 from pipelines.promote import Decision, promote
@@ -66,21 +66,22 @@ def retrain(
     work = Workdir(Path(workdir))
     with only_retraining(work):
         choices = choose(work, recipe, hold_out, cross_format, seed, settings)
+        remember(work, choices)
+        told = (choices.recipe_name, choices.hold_out, list(choices.cross_format))
         clips = ingest_clips(source, workdir, executor)
         inputs = inputs_of(clips, choices, tolerance)
         if (last := find_retrained(work, inputs)) is not None:
             return last.report
         checkpoints = train_stages(
-            workdir,
-            recipe,
-            hold_out=hold_out,
-            cross_format=cross_format,
+            *(workdir, told[0]),
+            hold_out=told[1],
+            cross_format=told[2],
             clips=clips,
-            seed=seed,
-            settings=settings,
+            seed=choices.seed,
+            settings=list(choices.settings),
             executor=executor,
         )
-        report = evaluate(workdir, recipe, hold_out, cross_format, clips, checkpoints, executor)
+        report = evaluate(workdir, *told, clips, checkpoints, executor)
         candidate = checkpoints[choices.recipe.stages[-1].name]
         decision = promote_student(work, clips, candidate, choices, executor, tolerance)
         remember_retrained(work, inputs, clips, report, decision)

@@ -102,7 +102,8 @@ def train_stages(
         cross_format: formats or data sets that training must not see.
         clips: the data set; by default the newest.
         seed: of every random choice.
-        settings: single settings of the recipe, such as `engine.num_nodes=2`; by default those of the folder's last run.
+        settings: single settings of the recipe, such as `engine.num_nodes=2`, besides those of the folder's last run; an
+            empty list takes these back.
         with_fixed_renderer: train the comparison too.
         executor: where shards are worked on.
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.choices import choose
+from pipelines.choices import Choices, choose
 from pipelines.launch import read_run
 from pipelines.workdir import Workdir
 from skeletonllm.errors import CheckpointError, ConfigError, DataError
@@ -27,22 +27,23 @@ def about_checkpoint(folder: Path, about: About) -> About:
     if len(place.parents) < 5 or place.parents[3].name != "runs" or not about.stages:
         return about
     workdir = Workdir(place.parents[4])
-    recipe = _recipe(workdir, place, about)
-    if recipe is None:
+    choices = _choices(workdir, place, about)
+    if choices is None:
         return about
-    return replace(about, recipe=recipe.name, scores=_scores(workdir, recipe, about) or about.scores)
+    return replace(about, recipe=choices.described, scores=_scores(workdir, choices.recipe, about) or about.scores)
 
 
-def _recipe(workdir: Workdir, checkpoint: Path, about: About) -> Recipe | None:
-    """The recipe that the work folder remembers, if the checkpoint was really trained by it."""
+def _choices(workdir: Workdir, checkpoint: Path, about: About) -> Choices | None:
+    """What the work folder remembers, if the checkpoint was really trained by it."""
     try:
-        recipe = choose(workdir).recipe
+        choices = choose(workdir)
+        recipe = choices.recipe
         run = read_run(CheckpointRef(about.stages[-1].name, str(checkpoint), ""))
     except (CheckpointError, ConfigError, OSError):
         return None
     trained = {stage.name: (stage, recipe.student) for stage in recipe.stages}
     trained[recipe.fixed.name] = (recipe.fixed, recipe.fixed_student)
-    return recipe if trained.get(run.stage.name) == (run.stage, run.student) else None
+    return choices if trained.get(run.stage.name) == (run.stage, run.student) else None
 
 
 def _scores(workdir: Workdir, recipe: Recipe, about: About) -> tuple[Score, ...]:

@@ -80,7 +80,7 @@ def run(
     chain_rows = ShardReader(chains).table().to_pylist() if chains else []
     data = ReportData(
         title=f"SkeletonLLM: {recipe.name}",
-        command=f"recipe {recipe.name}, held out {choices.hold_out}, "
+        command=f"recipe {choices.described}, held out {choices.hold_out}, "
         f"never trained on {', '.join(cross_format) or 'nothing'}, seed {seed}",
         systems=tuple(systems),
         comparison=_comparison(answers, "test"),

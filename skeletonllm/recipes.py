@@ -192,9 +192,6 @@ def internvl3_8b_visible() -> Recipe:
     )
 
 
-# What a setting's path begins with; test clips and seed have options of their own.
-_SETTABLE = ("student", "stages", "fixed", "engine")
-
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "quickstart": quickstart,
     "smoke": smoke,
@@ -223,27 +220,46 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     Args:
         recipe: is left as it is.
         settings: each `PATH=VALUE`, for example `engine.num_workers=2`, `student.render.size_px=96`,
-            `stages.cr_distill.epochs=2` or `stages.*.batch_size=4`; what is no JSON is a text.
+            `stages.cr_distill.epochs=2` or `stages.*.batch_size=4`, which speaks of the comparison too; what is no JSON is
+            a text.
 
     Raises:
         ConfigError: there is no such setting, with the nearest names, or it cannot have this value.
     """
+    if not settings:
+        return recipe
     plain = to_plain(recipe)
+    known = {"student": plain["student"], "stages": [*plain["stages"], plain["fixed"]], "engine": plain["engine"]}
     for setting in settings:
-        path, sign, text = setting.partition("=")
-        *outer, last = path.strip().split(".")
-        if not sign or not outer:
-            raise ConfigError(
-                f"--set {setting}: not PATH=VALUE, like engine.num_workers=2; paths begin with {', '.join(_SETTABLE)}"
-            )
-        holders = [{name: plain[name] for name in _SETTABLE}]
-        for name in outer:
-            holders = [inner for holder in holders for inner in _inside(holder, name, setting)]
-        for holder in holders:
-            if not isinstance(holder, dict) or last not in holder or last == "name":
-                raise _unknown(setting, last, holder)
-            holder[last] = _value(text.strip())
-    return from_plain(Recipe, plain, f"--set {' '.join(settings)}") if settings else recipe
+        _set(known, setting)
+    try:
+        return from_plain(Recipe, plain, "--set")
+    except ConfigError as error:
+        if len(settings) > 1:
+            for setting in settings:
+                with_settings(recipe, [setting])  # says which of them it is, where it is one
+        reason = str(error).partition("not a Recipe: ")[2].partition(" Structuring ")[0].split("; ")[0]
+        raise ConfigError(
+            f'--set {" ".join(settings)}: {reason}; values are JSON, such as 3, true, null or ["mqa"]'
+        ) from error
+
+
+def _set(known: dict[str, Any], setting: str) -> None:
+    path, sign, text = setting.partition("=")
+    *outer, last = path.strip().split(".")
+    if not sign or not outer:
+        raise ConfigError(
+            f"--set {setting}: not PATH=VALUE, like engine.num_workers=2; paths begin with {', '.join(known)}"
+        )
+    holders: list[Any] = [known]
+    for name in outer:
+        holders = [inner for holder in holders for inner in _inside(holder, name, setting)]
+    for holder in holders:
+        if not isinstance(holder, dict) or last not in holder:
+            raise _unknown(setting, last, holder)
+        if outer[0] == "stages" and last == "name":
+            raise ConfigError(f"--set {setting}: a stage keeps its name, by which it is found")
+        holder[last] = _value(text.strip())
 
 
 def _inside(holder: Any, name: str, setting: str) -> list[Any]:

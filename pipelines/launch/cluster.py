@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.executor import start_ray
-from pipelines.launch.workers import Workers, free_address
+from pipelines.launch.workers import Workers, free_address, num_cores
 from pipelines.settings import read_settings
 from skeletonllm.errors import BackendError, CheckpointError
 from skeletonllm.train.config import EngineConfig
@@ -140,13 +140,14 @@ class ClusterWorkers:
             options = {"num_cpus": self._bundle["CPU"], "num_gpus": self._bundle.get("GPU", 0)}
             self._shares.append(share.options(scheduling_strategy=place, **options).remote())
         self._check_folder(folder)
-        address = ray.get(self._shares[0].address.remote())
+        address = ray.get(self._shares[0].address.remote(), timeout=_STARTS_WITHIN_S)
         num, threads = engine.num_workers, os.environ.get("OMP_NUM_THREADS")
         ray.get(
             [
                 one.start.remote(str(folder), num, node * num, engine.world_size, address, threads)
                 for node, one in enumerate(self._shares)
-            ]
+            ],
+            timeout=_STARTS_WITHIN_S,
         )
 
     def _check_folder(self, folder: Path) -> None:
@@ -229,5 +230,5 @@ def wants_cluster(engine: EngineConfig) -> bool:
         raise BackendError(
             f"engine.num_nodes is {engine.num_nodes}, and there is no Ray cluster; name one by RAY_ADDRESS, or set it to 1"
         )
-    has = torch.cuda.device_count() if torch.cuda.is_available() else os.cpu_count() or 1
+    has = torch.cuda.device_count() if torch.cuda.is_available() else 0 if engine.needs_gpu else num_cores()
     return bool(address) and (engine.num_nodes > 1 or engine.num_workers > has)

@@ -74,8 +74,9 @@ def _use_less(run: RunConfig) -> str:
     if student.backbone.foreground is None:
         ways.append("student.backbone.foreground=0")
     ways += [f"a smaller student.render.num_frames (it is {student.render.num_frames})", "or size_px"]
-    if stage.batch_size > engine.world_size:
-        ways.append(f"stages.{stage.name}.batch_size={engine.world_size}")
+    least = engine.world_size * engine.gradient_accumulation
+    if stage.batch_size > least:
+        ways.append(f"stages.{stage.name}.batch_size={least}")
     other = f"{', '.join(ways)}, with which the stage begins anew"
     return f"it needs too much memory; --set {'; or '.join(filter(None, [same, other]))}"
 

@@ -76,7 +76,10 @@ def launch(run: RunConfig, root: Path, corpus: list[str] | None = None, wait: bo
         write_whole(folder / CORPUS, json.dumps(corpus or []))
         started = time.monotonic()
         _run_workers(run, folder, f"skeletonllm-{run.stage.name}-{fingerprint[:12]}", wait)
-        last = checkpoint.saved(folder / checkpoint.CHECKPOINTS)[-1]
+        found = checkpoint.newest(folder / checkpoint.CHECKPOINTS)
+        if found is None:
+            raise CheckpointError(f"{folder}: all of its checkpoints are damaged; look at the disk, then run again")
+        last = found[0]
         finished = {"fingerprint": fingerprint, "checkpoint": last.name, "launch_s": time.monotonic() - started}
         write_whole(folder / DONE, json.dumps(finished) + "\n")
         return CheckpointRef(run.stage.name, str(last), fingerprint)
@@ -108,7 +111,7 @@ def _run_workers(run: RunConfig, folder: Path, name: str, wait: bool) -> None:
             except (_Hang, NodeLost) as lost:
                 step = _last_step(folder)
                 vain = vain + 1 if step <= before else 1
-                before = step
+                before = max(before, step)
                 if vain > _MAX_VAIN:
                     raise SkeletonLLMError(
                         f"stage {run.stage.name}: {lost}; started again {_MAX_VAIN} times without coming further than step "
@@ -189,7 +192,7 @@ def _ask_to_stop(run: RunConfig, workers: Workers | ClusterWorkers) -> bool:
         workers.ask_to_stop()
         while None in (codes := workers.codes()) and time.monotonic() < end:
             time.sleep(_POLL_S)
-        if all(code in (0, STOPPED) for code in codes):
+        if all(code in (0, STOPPED, GONE_BACK) for code in codes):
             return True
     logger.warning(
         "stage %s: stopped, and not saved within %g s, engine.grace_s; the same command goes on from the last checkpoint",

@@ -107,7 +107,7 @@ def train(
         seed: of every random choice.
         settings: single settings of the recipe: `engine.num_workers=2`, `engine.tensorboard=true`,
             `student.backbone.name=FOLDER`, `stages.cr_distill.epochs=2`, `stages.*.batch_size=4`; `--dry-run` prints all.
-            By default those of the folder's last run; `--set` alone takes them back.
+            Added to those of the folder's last run; `--set` alone takes them back.
         list_recipes: print all recipes: what each is for, and what it was shown to give.
         dry_run: print the recipe with these settings and stop.
     """
@@ -116,13 +116,15 @@ def train(
         return
     if dry_run:
         import json
+        from dataclasses import replace
 
         from pipelines.choices import choose
         from pipelines.workdir import Workdir
         from skeletonllm.plain import to_plain
 
         choices = choose(Workdir(workdir), recipe, hold_out, None, seed, settings)
-        print(json.dumps(to_plain(choices.recipe), indent=2))
+        shown = replace(choices.recipe, seed=choices.seed, hold_out=choices.hold_out)
+        print(json.dumps(to_plain(shown), indent=2))
         return
     quiet()
     from flows.train_stages import train_stages

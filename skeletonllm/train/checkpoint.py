@@ -138,7 +138,7 @@ def save(
         fault("renamed")
         write_whole(checkpoints / "latest", final.name + "\n")
         fault("latest")
-        _prune(checkpoints, kept)
+        _prune(checkpoints, kept, meta.step)
         fault("pruned")
 
     _together(ranks, final, commit)
@@ -264,8 +264,15 @@ def _step_of(folder: Path) -> int:
     return int(number) if number.isdecimal() else -1
 
 
-def _prune(checkpoints: Path, kept: Kept) -> None:
-    """Remove what need not be kept: out of sight first, so that no half of a checkpoint is ever seen."""
+def _prune(checkpoints: Path, kept: Kept, step: int) -> None:
+    """Remove what need not be kept: out of sight first, so that no half of a checkpoint is ever seen.
+
+    What lies at later steps than this one, which is just saved, the run has turned away from: it is damaged, or the run
+    went back.
+    """
+    for folder in saved(checkpoints):
+        if _step_of(folder) > step:
+            _remove(folder)
     folders = saved(checkpoints)
     older, scores = folders[: -kept.last], dict[Path, float]()
     for folder in folders if kept.best else ():
@@ -276,6 +283,10 @@ def _prune(checkpoints: Path, kept: Kept) -> None:
     best = sorted(scores, key=lambda folder: scores[folder], reverse=kept.best_is == "highest")[: kept.best]
     for folder in older:
         if folder not in best:
-            hidden = folder.with_name(f".{folder.name}.old")
-            folder.rename(hidden)
-            shutil.rmtree(hidden, ignore_errors=True)  # what is left goes at the next save
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    hidden = folder.with_name(f".{folder.name}.old")
+    folder.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)  # what is left goes at the next save

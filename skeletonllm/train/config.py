@@ -1,5 +1,6 @@
 """What a training stage is, as plain data. Imports nothing heavy: recipes and `--help` read it."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -31,6 +32,7 @@ class EngineConfig:
     """Whether a machine without GPUs is refused, and one with some is waited for where a cluster has none yet; else GPUs
     are taken where there are any."""
     gradient_accumulation: int = 1
+    """Micro-batches of a step. Changes no result but for the rounding of sums, as long as all examples weigh the same."""
     gradient_clipping: float = 1.0
     checkpoint_every: int = 100
     """Optimiser steps between checkpoints; the last step is always saved."""
@@ -39,7 +41,7 @@ class EngineConfig:
     keep_best: int = 0
     """Checkpoints that are kept besides: the best of all."""
     best_by: str = "train/loss"
-    """What tells the best: a name in `metrics.jsonl` that begins with `train/`; the loss is that of the step's batch."""
+    """What tells the best: a name in `metrics.jsonl` that begins with `train/`; the loss is that of one batch."""
     best_is: Literal["lowest", "highest"] = "lowest"
     hang_after_s: float = 1800.0
     """After so long without a step, saving included, the workers are ended and start again from the last checkpoint."""
@@ -61,8 +63,8 @@ class EngineConfig:
         if self.kind == "plain" and self.world_size > 1:
             raise ConfigError(f"engine.kind is 'plain' with {self.world_size} workers; it has one, use 'deepspeed'")
         for name in ("hang_after_s", "start_within_s", "grace_s"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"engine.{name} is {getattr(self, name)}, must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"engine.{name} is {getattr(self, name)}, must be a number of seconds above 0")
         least = {"num_workers": 1, "num_nodes": 1, "gradient_accumulation": 1, "checkpoint_every": 1}
         least |= {"keep_last": 2, "keep_best": 0}
         for name, smallest in least.items():

@@ -132,6 +132,7 @@ def skip(folder: Path, skipped: Skipped, stage: str) -> None:
     if any(one.back_to == skipped.back_to for one in before):
         raise ConfigError(
             f"stage {stage}: {skipped.why} ({steps}), again after going back to step {skipped.back_to} and skipping other "
-            f"examples; lower stages.{stage}.learning_rates, or look at the examples in {folder / _FILE}"
+            f"examples; lower stages.{stage}.learning_rates.renderer, .projector and .language_adapter, or look at the "
+            f"examples in {folder / _FILE}"
         )
     write_whole(folder / _FILE, json.dumps([to_plain(one) for one in [*before, skipped]], indent=2) + "\n")

@@ -32,7 +32,7 @@ def read_metrics(path: Path) -> list[dict[str, int | float]]:
 
 
 class NewMetrics:
-    """The rows that were added to a `metrics.jsonl` since the last call; all of them, where it was cut meanwhile."""
+    """The rows that were added to a `metrics.jsonl` since the last call; all of them, where it has become shorter."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._read = path, 0

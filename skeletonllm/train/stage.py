@@ -34,7 +34,7 @@ from skeletonllm.train.ranks import Ranks
 logger = logging.getLogger(__name__)
 
 VERSION = 3
-# Prepared clips that a rank keeps from step to step; the oldest goes first.
+# Prepared clips that a rank keeps from step to step; those that were not used for longest go first.
 _PREPARED_BYTES = 2**30
 # Clips whose Gaussians are asked how they react to motion.
 _DIAGNOSED = 4
@@ -173,7 +173,7 @@ def _write_skipped(run: RunConfig, folder: Path, steps: Sequence[int], why: str,
             skip(folder, Skipped(back_to, tuple(steps), starts, why), run.stage.name)
         except ConfigError as error:  # the other ranks must hear of it
             failure = str(error)
-    failure = ranks.first(failure)
+    failure = ranks.told(failure)[0]  # all hear it before the first process ends
     if failure:
         raise ConfigError(failure)
 

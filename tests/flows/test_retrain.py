@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def source(tmp_path) -> Path:
     return path
 
 
-def run(source: Path, work: Path, **changes: float) -> str:
+def run(source: Path, work: Path, **changes: Any) -> str:
     return flows.retrain.retrain.fn(str(source), str(work), **changes)
 
 
@@ -66,14 +67,18 @@ def test_a_retraining_does_nothing_where_nothing_changed_and_says_so(trained, so
     assert len(trained.read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize("changed", ["data", "recipe", "tolerance", "teacher", "the pointer is gone", "the report"])
+@pytest.mark.parametrize(
+    "changed", ["data", "recipe", "settings", "tolerance", "teacher", "the pointer is gone", "the report"]
+)
 def test_a_retraining_goes_through_every_step_where_something_changed(trained, source, tmp_path, monkeypatch, changed):
     run(source, tmp_path / "work")
     changes = {}
     if changed == "data":
         source.write_text("tuesday")
     elif changed == "recipe":
-        monkeypatch.setattr("pipelines.choices._DEFAULT_RECIPE", "smoke")
+        changes = {"recipe": "smoke"}
+    elif changed == "settings":
+        changes = {"settings": ["stages.*.batch_size=8"]}
     elif changed == "tolerance":
         changes = {"tolerance": 0.1}
     elif changed == "teacher":

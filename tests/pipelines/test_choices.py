@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -32,7 +33,9 @@ def test_settings_are_remembered_for_their_recipe_until_others_or_none_are_given
     remember(workdir, told)
     assert choose(workdir) == told
     assert told.recipe.engine.num_workers == 2
-    assert choose(workdir, settings=["engine.zero_stage=2"]).recipe.engine.num_workers == 1
+    more = choose(workdir, settings=["engine.zero_stage=2", "engine.num_workers=4"])
+    assert more.settings == ("engine.num_workers=4", "stages.*.batch_size=4", "engine.zero_stage=2")
+    assert more.described == "smoke with engine.num_workers=4 stages.*.batch_size=4 engine.zero_stage=2"
     assert choose(workdir, settings=[]).recipe == get_recipe("smoke")
     assert choose(workdir, "quickstart").recipe == get_recipe("quickstart")
 
@@ -44,6 +47,13 @@ def test_a_memory_from_before_there_were_settings_has_none(workdir):
     del known["settings"]
     file.write_text(json.dumps(known))
     assert choose(workdir).settings == ()
+
+
+def test_a_remembered_setting_that_cannot_be_any_more_says_where_it_is_remembered(workdir):
+    remember(workdir, replace(choose(workdir, "smoke"), settings=("engine.gone=1",)))
+    with pytest.raises(ConfigError, match=r"no setting 'gone'.*choices\.json remembers; `--set` alone takes them back"):
+        choose(workdir)
+    assert choose(workdir, settings=[]).settings == ()
 
 
 def test_an_unknown_setting_is_refused_before_anything_is_written(workdir):

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import torch
 
 from pipelines.launch import find_checkpoint, launch, newest_checkpoint, read_run
+from pipelines.launch.cluster import wants_cluster
 from pipelines.launch.failures import failure
-from skeletonllm.errors import CheckpointError, SkeletonLLMError
+from pipelines.launch.workers import num_cores
+from skeletonllm.errors import BackendError, CheckpointError, SkeletonLLMError
 from skeletonllm.model.student import SkeletonLLM
 from skeletonllm.plain import from_plain, to_plain
 from skeletonllm.shards.reader import ShardReader
@@ -333,6 +336,19 @@ def test_how_often_a_run_saves_and_where_its_data_lie_do_not_change_its_name(run
     assert fingerprint_of(moved) == fingerprint_of(run)
     assert fingerprint_of(replace(run, seed=1)) != fingerprint_of(run)
     assert from_plain(RunConfig, to_plain(run), "run") == run
+
+
+def test_a_run_goes_to_the_cluster_where_it_asks_for_more_than_this_machine_has(run, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    engine = replace(run.engine, num_workers=1)
+    assert not wants_cluster(engine)
+    assert wants_cluster(replace(engine, num_nodes=2))
+    assert wants_cluster(replace(engine, num_workers=num_cores() + 1))
+    assert wants_cluster(replace(engine, needs_gpu=True)) != torch.cuda.is_available()
+    monkeypatch.delenv("RAY_ADDRESS")
+    assert not wants_cluster(replace(engine, needs_gpu=True))
+    with pytest.raises(BackendError, match="num_nodes is 2, and there is no Ray cluster"):
+        wants_cluster(replace(engine, num_nodes=2))
 
 
 def wait_for(condition, process=None, seconds=120.0):

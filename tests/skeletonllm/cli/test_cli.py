@@ -77,8 +77,12 @@ def test_env_and_dry_run_print_and_do_nothing(tmp_path, monkeypatch, capsys):
     assert sys.version.split()[0] in capsys.readouterr().out.splitlines()[0]
     assert main(["train", "internvl3-8b", "--dry-run"]) == 0
     assert '"OpenGVLab/InternVL3-8B-hf"' in capsys.readouterr().out
-    assert main(["train", "smoke", "--dry-run", "--set", "engine.num_workers=2", "stages.*.batch_size=4"]) == 0
+    assert (
+        main(["train", "smoke", "--dry-run", "--set", "engine.num_workers=2", "stages.*.batch_size=4", "--seed", "5"])
+        == 0
+    )
     printed = json.loads(capsys.readouterr().out)
+    assert printed["seed"] == 5
     assert (printed["engine"]["num_workers"], {stage["batch_size"] for stage in printed["stages"]}) == (2, {4})
     assert not list(tmp_path.iterdir())
 

@@ -226,3 +226,12 @@ def test_a_checkpoint_of_another_format_version_is_refused(tmp_path):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 7}))
     with pytest.raises(CheckpointError, match="checkpoint format 7, this version reads 2"):
         read_meta(folder)
+
+
+def test_a_run_that_has_gone_back_keeps_what_it_saves_then_and_not_what_lies_ahead(tmp_path):
+    for step in (4, 6, 8):
+        save_step(tmp_path, step)
+    saved = save_step(tmp_path, 5)
+    assert checkpoint.saved(tmp_path)[-1] == saved
+    assert [int(path.name[5:11]) for path in checkpoint.saved(tmp_path)] == [5]
+    assert (tmp_path / "latest").read_text().strip() == saved.name
