@@ -40,14 +40,19 @@ def write_made(work: Workdir, name: str, table: pa.Table, step: Step, **changes)
     return write_manifest(folder, manifest)
 
 
+def whole_checkpoint(folder: Path, stage: str, fingerprint: str) -> Path:
+    """The last checkpoint of a run, whole, but without weights."""
+    meta = CheckpointMeta(FORMAT_VERSION, 4, 4, 64, stage, fingerprint, 1, {}, {})
+    return save(folder / "checkpoints", meta, Path.mkdir, Path.touch, Path.touch, Ranks(), Kept())
+
+
 def finish(work: Workdir, run: RunConfig) -> CheckpointRef:
     """A run of which only the folder, what it was told and a checkpoint without weights are there."""
     from skeletonllm.train.stage import fingerprint_of
 
     fingerprint = fingerprint_of(run)
     folder = work.runs / run.stage.name / fingerprint[:12]
-    meta = CheckpointMeta(FORMAT_VERSION, 4, 4, 64, run.stage.name, fingerprint, 1, {}, {})
-    checkpoint = save(folder / "checkpoints", meta, Path.mkdir, Path.touch, Path.touch, Ranks(), Kept())
+    checkpoint = whole_checkpoint(folder, run.stage.name, fingerprint)
     (folder / "run.json").write_text(json.dumps(to_plain(run)))
     (folder / "done.json").write_text(
         json.dumps({"fingerprint": fingerprint, "checkpoint": checkpoint.name, "launch_s": 1.0})

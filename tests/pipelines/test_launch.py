@@ -29,6 +29,7 @@ from skeletonllm.train.config import EngineConfig, RunConfig, StageConfig
 from skeletonllm.train.data import StageData
 from skeletonllm.train.metrics import read_metrics
 from tests.makers import make_clip, write_clips, write_dataset
+from tests.pipelines.stairs import whole_checkpoint
 from tests.students import ACTIONS, tiny_student
 
 EVERYTHING = ("renderer", "projector", "language_adapter")
@@ -170,8 +171,7 @@ def test_a_second_launcher_of_one_stage_is_refused_or_waits_and_finds_it_done(ru
     from skeletonllm.train.stage import fingerprint_of
 
     folder = tmp_path / "warmup" / fingerprint_of(run)[:12]
-    made = folder / "checkpoints" / "step_000004.1"
-    made.mkdir(parents=True)
+    made = whole_checkpoint(folder, "warmup", fingerprint_of(run))
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(CheckpointError, match="is training this stage; wait for it"):
