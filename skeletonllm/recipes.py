@@ -239,9 +239,9 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
             for setting in settings:
                 with_settings(recipe, [setting])  # says which of them it is, where it is one
         reason = str(error).partition("not a Recipe: ")[2].partition(" Structuring ")[0].split("; ")[0]
-        raise ConfigError(
-            f'--set {" ".join(settings)}: {reason}; values are JSON, such as 3, true, null or ["mqa"]'
-        ) from error
+        is_kind = "is not a" in reason or "not in literal" in reason
+        hint = '; values are JSON, such as 3, true, null or ["mqa"]' if is_kind else ""
+        raise ConfigError(f"--set {' '.join(settings)}: {reason}{hint}") from error
 
 
 def _set(known: dict[str, Any], setting: str) -> None:
@@ -259,7 +259,10 @@ def _set(known: dict[str, Any], setting: str) -> None:
             raise _unknown(setting, last, holder)
         if outer[0] == "stages" and last == "name":
             raise ConfigError(f"--set {setting}: a stage keeps its name, by which it is found")
-        holder[last] = _value(text.strip())
+        value = _value(text.strip())
+        if isinstance(holder[last], dict) and not isinstance(value, dict):
+            raise ConfigError(f"--set {setting}: {last} holds several settings; set one of {', '.join(holder[last])}")
+        holder[last] = value
 
 
 def _inside(holder: Any, name: str, setting: str) -> list[Any]:

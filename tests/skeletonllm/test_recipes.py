@@ -72,8 +72,11 @@ def test_single_settings_of_a_recipe_can_be_others():
             "--set engine.num_nodes=two: 'two' is not a int; values are JSON, such as 3, true, null",
         ),
         ("engine.tensorboard=True", "'True' is not a bool; values are JSON"),
-        ("stages.disc_ft.learning_rates=1e-4", "values are JSON"),
-        ("engine.num_nodes=3", "batch_size 16 cannot be divided by 3 workers x 1"),
+        (
+            "stages.disc_ft.learning_rates=1e-4",
+            "holds several settings; set one of renderer, projector, language_adapter",
+        ),
+        ("engine.num_nodes=3", "batch_size 16 cannot be divided by 3 workers x 1 .*; choose a multiple$"),
         ("stages.disc_ft.max_steps=0", "max_steps 0, must be at least 1"),
         ("engine.num_nodes=0", "engine.num_nodes is 0, must be at least 1"),
     ],
