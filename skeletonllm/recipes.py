@@ -238,10 +238,10 @@ def with_settings(recipe: Recipe, settings: Sequence[str]) -> Recipe:
         if len(settings) > 1:
             for setting in settings:
                 with_settings(recipe, [setting])  # says which of them it is, where it is one
-        reason = str(error).partition("not a Recipe: ")[2].partition(" Structuring ")[0].split("; ")[0]
-        is_kind = "is not a" in reason or "not in literal" in reason
-        hint = '; values are JSON, such as 3, true, null or ["mqa"]' if is_kind else ""
-        raise ConfigError(f"--set {' '.join(settings)}: {reason}{hint}") from error
+        reason = str(error).partition("not a Recipe: ")[2].partition(" Structuring ")[0]
+        if "is not a" in reason or "not in literal" in reason:  # which is said of every part of a list
+            reason = f'{reason.split("; ")[0]}; values are JSON, such as 3, true, null or ["mqa"]'
+        raise ConfigError(f"--set {' '.join(settings)}: {reason}") from error
 
 
 def _set(known: dict[str, Any], setting: str) -> None:
