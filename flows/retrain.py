@@ -67,21 +67,22 @@ def retrain(
     with only_retraining(work):
         choices = choose(work, recipe, hold_out, cross_format, seed, settings)
         remember(work, choices)
-        told = (choices.recipe_name, choices.hold_out, list(choices.cross_format))
+        recipe, hold_out, cross_format = choices.recipe_name, choices.hold_out, list(choices.cross_format)
         clips = ingest_clips(source, workdir, executor)
         inputs = inputs_of(clips, choices, tolerance)
         if (last := find_retrained(work, inputs)) is not None:
             return last.report
         checkpoints = train_stages(
-            *(workdir, told[0]),
-            hold_out=told[1],
-            cross_format=told[2],
+            workdir,
+            recipe,
+            hold_out=hold_out,
+            cross_format=cross_format,
             clips=clips,
             seed=choices.seed,
             settings=list(choices.settings),
             executor=executor,
         )
-        report = evaluate(workdir, *told, clips, checkpoints, executor)
+        report = evaluate(workdir, recipe, hold_out, cross_format, clips, checkpoints, executor)
         candidate = checkpoints[choices.recipe.stages[-1].name]
         decision = promote_student(work, clips, candidate, choices, executor, tolerance)
         remember_retrained(work, inputs, clips, report, decision)
